@@ -1,0 +1,213 @@
+"""What every dialect provides, and the reading of raw API objects that they share.
+
+Raw objects come from a watch: any field may be missing or of another type. Reading one either
+gives a value of the right type, a `Problem` with the safe value, or raises `MalformedObject`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from gateway.sandbox.errors import MalformedObject
+from gateway.sandbox.model import Key, State
+from gateway.sandbox.texts import parse_time
+
+if TYPE_CHECKING:
+    from gateway.sandbox.model import Route
+
+ID_LABEL: Final = "sandbox-gateway.dev/id"
+
+RawObject = dict[str, Any]
+Patch = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """Where an API serves its objects."""
+
+    group: str
+    version: str
+    plural: str
+    kind: str
+
+
+class Dialect(Protocol):
+    """The adapter for one Sandbox API. Every method is a pure function of its arguments."""
+
+    @property
+    def name(self) -> str:
+        """The dialect's name, as in settings, keys and metrics."""
+
+    @property
+    def resource(self) -> Resource:
+        """Where its objects are served."""
+
+    def route(self, raw: RawObject) -> Route:
+        """Judge an object; raise MalformedObject where it cannot be judged."""
+
+    def check_resumable(self, raw: RawObject, now: float) -> None:
+        """Return if the object may be woken at `now`; raise the NotResumable that says why not."""
+
+    def wake_patch(self, raw: RawObject, now: float) -> Patch | None:
+        """Return the merge patch that asks for Running, or None if that is asked for already."""
+
+    def standby_patch(self, raw: RawObject, now: float) -> Patch | None:
+        """Return the merge patch that asks for Paused, or None if that is asked for already."""
+
+
+# ---- reading raw objects ----------------------------------------------------------------------
+
+
+def mapping(raw: object, path: str) -> RawObject:
+    """Return the value as an object; missing or null is empty; raise if it is something else."""
+    if raw is None:
+        return {}
+    if not isinstance(raw, dict):
+        raise MalformedObject(path, "is not an object")
+    return raw
+
+
+def section(raw: RawObject, *names: str) -> RawObject:
+    """Return the nested object at these names; missing or null is empty."""
+    found = raw
+    for position, name in enumerate(names):
+        found = mapping(found.get(name), ".".join(names[: position + 1]))
+    return found
+
+
+def text(raw: RawObject, name: str, path: str) -> str | None:
+    """Return a string field; missing, null or empty is None."""
+    value = raw.get(name)
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str):
+        raise MalformedObject(f"{path}.{name}", "is not a string")
+    return value
+
+
+def required_text(raw: RawObject, name: str, path: str) -> str:
+    """Return a string field that must be there."""
+    value = text(raw, name, path)
+    if value is None:
+        raise MalformedObject(f"{path}.{name}", "is missing")
+    return value
+
+
+def flag(raw: RawObject, name: str, path: str) -> bool:
+    """Return a boolean field; missing or null is False."""
+    value = raw.get(name)
+    if value is None:
+        return False
+    if not isinstance(value, bool):
+        raise MalformedObject(f"{path}.{name}", "is not a boolean")
+    return value
+
+
+def timestamp(raw: RawObject, name: str, path: str) -> float | None:
+    """Return an RFC 3339 field as epoch seconds; missing or null is None."""
+    value = text(raw, name, path)
+    if value is None:
+        return None
+    try:
+        return parse_time(value)
+    except ValueError as error:
+        raise MalformedObject(f"{path}.{name}", "is not an RFC 3339 time") from error
+
+
+def version_of(raw: RawObject) -> int:
+    """Return metadata.resourceVersion, which Kubernetes defines as a comparable integer."""
+    value = required_text(section(raw, "metadata"), "resourceVersion", "metadata")
+    if not (value.isascii() and value.isdecimal()):
+        raise MalformedObject("metadata.resourceVersion", "is not an integer")
+    return int(value)
+
+
+def condition(raw: RawObject, kind: str) -> RawObject | None:
+    """Return the status condition of this type, if there is one."""
+    conditions = section(raw, "status").get("conditions")
+    if conditions is None:
+        return None
+    if not isinstance(conditions, list):
+        raise MalformedObject("status.conditions", "is not a list")
+    for one in conditions:
+        if isinstance(one, dict) and one.get("type") == kind:
+            return one
+    return None
+
+
+def condition_is_true(raw: RawObject, kind: str) -> bool:
+    """Return whether the condition of this type is there with status True."""
+    found = condition(raw, kind)
+    return found is not None and found.get("status") == "True"
+
+
+# ---- what every dialect reads alike -----------------------------------------------------------
+
+
+def identity(raw: RawObject, dialect: str) -> tuple[Key, str]:
+    """Return the key and the uid; raise MalformedObject if the object has none."""
+    metadata = section(raw, "metadata")
+    namespace = required_text(metadata, "namespace", "metadata")
+    name = required_text(metadata, "name", "metadata")
+    return Key(dialect, namespace, name), required_text(metadata, "uid", "metadata")
+
+
+def is_deleting(raw: RawObject) -> bool:
+    """Return whether deletion has begun."""
+    return section(raw, "metadata").get("deletionTimestamp") is not None
+
+
+def string_map(raw: RawObject, name: str) -> dict[str, str]:
+    """Return metadata.labels or metadata.annotations; entries that are not text are left out."""
+    entries = mapping(section(raw, "metadata").get(name), f"metadata.{name}")
+    return {key: value for key, value in entries.items() if isinstance(value, str)}
+
+
+def sandbox_id(raw: RawObject, key: Key, label: str) -> str:
+    """Return the id that requests use: the label's value, or `namespace--name`."""
+    return string_map(raw, "labels").get(label) or f"{key.namespace}--{key.name}"
+
+
+def ip_address(value: str | None, path: str) -> str | None:
+    """Return an address in canonical form; raise if it is no literal address."""
+    if value is None:
+        return None
+    try:
+        return str(ipaddress.ip_address(value))
+    except ValueError as error:
+        raise MalformedObject(path, "is not an IP address") from error
+
+
+def incarnation(raw: RawObject, uid: str, pod_uid: str | None, address: str | None) -> str:
+    """Name this life of the workload: by its pod, else by its address and its last transition."""
+    if pod_uid is not None:
+        return f"{uid}/{pod_uid}"
+    ready = condition(raw, "Ready") or {}
+    return f"{uid}/{address}@{ready.get('lastTransitionTime')}"
+
+
+def address_when_running(state: State, address: str | None) -> str | None:
+    """Return the address only while the workload answers there: a paused one's is stale."""
+    return address if state is State.RUNNING else None
+
+
+def port_set(raw: object, path: str) -> frozenset[int] | None:
+    """Return a list of ports as a set; missing, null or empty is None (any)."""
+    if raw is None or raw == []:
+        return None
+    if not isinstance(raw, list) or not all(map(_is_port, raw)):
+        raise MalformedObject(path, "is not a list of ports from 1 to 65535")
+    return frozenset(raw)
+
+
+def _is_port(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 65535
+
+
+def narrowest(one: frozenset[int] | None, other: frozenset[int] | None) -> frozenset[int] | None:
+    """Return the ports that both allow; None allows any."""
+    if one is None or other is None:
+        return other if one is None else one
+    return one & other

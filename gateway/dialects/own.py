@@ -1,0 +1,110 @@
+"""Our own annotations, which are valid on the objects of every dialect.
+
+One that does not parse is reported as a `Problem` and takes the safe reading: a typo never wakes
+a sandbox, never opens a port, never lets a credential in.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from gateway.dialects.base import RawObject, string_map
+from gateway.sandbox.model import Credential, Problem, WakePolicy
+from gateway.sandbox.texts import parse_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PREFIX: Final = "sandbox-gateway.dev/"
+WAKE_ON_TRAFFIC: Final = PREFIX + "wake-on-traffic"
+WAKE_TIMEOUT: Final = PREFIX + "wake-timeout"
+PORTS: Final = PREFIX + "ports"
+TOKEN_SHA256: Final = PREFIX + "access-token-sha256"
+
+_SHA256_HEX = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Annotations:
+    """What our annotations say; None where one is absent."""
+
+    wake: bool | None = None
+    wake_timeout: float | None = None
+    ports: frozenset[int] | None = None
+    credential: Credential | None = None
+    problems: tuple[Problem, ...] = ()
+
+    def wake_policy(self, opted_in: bool | None, timeout: float | None = None) -> WakePolicy:
+        """Join the API's own rule (None: it has none) with ours.
+
+        The API's rule is first. But "false" in our annotation, or a typo in it, always forbids.
+        """
+        api_or_ours = self.wake is True if opted_in is None else opted_in
+        enabled = api_or_ours and self.wake is not False
+        return WakePolicy(enabled, self.wake_timeout if timeout is None else timeout)
+
+
+def read(raw: RawObject) -> Annotations:
+    """Read our annotations on an object."""
+    found = string_map(raw, "annotations")
+    if not any(name.startswith(PREFIX) for name in found):
+        return _NONE
+    problems: list[Problem] = []
+    return Annotations(
+        wake=_wake(found, problems),
+        wake_timeout=_timeout(found, problems),
+        ports=_ports(found, problems),
+        credential=_credential(found, problems),
+        problems=tuple(problems),
+    )
+
+
+_NONE: Final = Annotations()
+
+
+def _wake(found: Mapping[str, str], problems: list[Problem]) -> bool | None:
+    value = found.get(WAKE_ON_TRAFFIC)
+    if value is None:
+        return None
+    if value not in ("true", "false"):
+        problems.append(Problem(WAKE_ON_TRAFFIC, 'must be "true" or "false"; read as "false"'))
+    return value == "true"
+
+
+def _timeout(found: Mapping[str, str], problems: list[Problem]) -> float | None:
+    value = found.get(WAKE_TIMEOUT)
+    if value is None:
+        return None
+    try:
+        seconds = parse_duration(value)
+    except ValueError:
+        seconds = 0.0
+    if seconds > 0:
+        return seconds
+    problems.append(
+        Problem(WAKE_TIMEOUT, "must be a duration over 0, such as 90s; the default is used")
+    )
+    return None
+
+
+def _ports(found: Mapping[str, str], problems: list[Problem]) -> frozenset[int] | None:
+    value = found.get(PORTS)
+    if value is None:
+        return None
+    parts = [part.strip() for part in value.split(",")]
+    if all(part.isascii() and part.isdecimal() and 1 <= int(part) <= 65535 for part in parts):
+        return frozenset(map(int, parts))
+    problems.append(Problem(PORTS, "must list ports, such as 8080,9000; no port is allowed"))
+    return frozenset()
+
+
+def _credential(found: Mapping[str, str], problems: list[Problem]) -> Credential | None:
+    value = found.get(TOKEN_SHA256)
+    if value is None:
+        return None
+    if _SHA256_HEX.fullmatch(value):
+        return Credential(sha256=value.lower())
+    problems.append(Problem(TOKEN_SHA256, "must be a SHA-256 in hex; no token is accepted"))
+    return Credential()

@@ -1,0 +1,96 @@
+"""The values that every layer speaks: states, keys, routes.
+
+A `Route` is what a dialect makes of one API object and all that the proxy needs of it. Routes are
+immutable; the registry replaces them. Times are seconds since the epoch, durations are seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+
+class State(Enum):
+    """What the gateway makes of a sandbox, whatever its API calls it."""
+
+    CREATING = "creating"
+    RUNNING = "running"
+    PAUSING = "pausing"
+    PAUSED = "paused"
+    RESUMING = "resuming"
+    BLOCKED = "blocked"
+    DEAD = "dead"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Key:
+    """Names an object slot. Two sandboxes may hold one key one after the other: compare uids."""
+
+    dialect: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class WakePolicy:
+    """May traffic wake it, and how long one waking may take (None: the gateway's default)."""
+
+    enabled: bool = False
+    timeout: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What proves a right to one sandbox: its token in clear, or the token's SHA-256 as hex."""
+
+    token: str | None = field(default=None, repr=False)
+    sha256: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something on the object that did not parse; the safe reading was used instead."""
+
+    field: str
+    message: str
+
+
+NO_WAKE = WakePolicy()
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One sandbox as the proxy sees it.
+
+    `incarnation` names one life of the workload: connections of one incarnation never serve
+    another. `address` is set only where the workload answers there now. `ports` None means any.
+    `version` is the object's resourceVersion. `reason` explains blocked and dead.
+    """
+
+    key: Key
+    uid: str
+    id: str
+    version: int
+    state: State
+    incarnation: str
+    address: str | None = None
+    ports: frozenset[int] | None = None
+    expires_at: float | None = None
+    reason: str = ""
+    wake: WakePolicy = NO_WAKE
+    credential: Credential | None = None
+    passes_access_token: bool = False
+    problems: tuple[Problem, ...] = ()
+
+    def state_at(self, now: float) -> State:
+        """Return the state at `now`: time passes without events, so expiry is judged here."""
+        if self.expires_at is not None and self.expires_at <= now:
+            return State.DEAD
+        return self.state
+
+    def allows_port(self, port: int) -> bool:
+        """Return whether requests may name this port."""
+        return self.ports is None or port in self.ports
