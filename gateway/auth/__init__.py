@@ -1,0 +1,1 @@
+"""Who may reach which sandbox. Decided before any wake, closed on doubt, bound to the uid."""

@@ -1,0 +1,294 @@
+"""One request sent to a sandbox and its response relayed, both bodies streamed with backpressure.
+
+The exchange stands between two protocols and is driven by their callbacks; `run` waits for its
+end. As long as nothing has been sent to the client a failure is raised, so that it can be answered
+or tried again; after that all that is left is to break the client's connection off, so that the
+client does not take half a response for a whole one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from gateway.proxy import headers
+from gateway.sandbox.errors import (
+    GatewayError,
+    RequestTimeout,
+    UpstreamProtocolError,
+    UpstreamTimeout,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.proxy.body import RequestBody
+    from gateway.proxy.front import Connection
+    from gateway.proxy.message import RequestHead
+    from gateway.upstream.connection import ResponseHead, UpstreamConnection
+
+
+class Stage(Enum):
+    """How far an exchange got; decides whether the request may be sent again."""
+
+    SENDING = "sending"
+    SENT = "sent"
+    ANSWERED = "answered"
+    TUNNEL = "tunnel"
+
+
+class ResponseBrokenOff(Exception):
+    """The response could not be finished; the client's connection has been aborted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds: for progress of either body, for the response's head, for a silent tunnel."""
+
+    progress: float = 60.0
+    response_head: float = 300.0
+    tunnel_idle: float = 3600.0
+
+    def with_response_head(self, wished: float) -> Timeouts:
+        """Return these with a client's own wish, which can only shorten."""
+        return replace(self, response_head=min(self.response_head, wished))
+
+
+class Exchange:
+    """One request on one upstream connection.
+
+    After `run`: `keep_alive` says whether the client's connection may serve another request, and
+    `untouched` whether a failed one cannot have reached the sandbox.
+    """
+
+    __slots__ = (
+        "_body",
+        "_chunk_down",
+        "_client",
+        "_done",
+        "_extra",
+        "_head",
+        "_loop",
+        "_request_ended",
+        "_timeouts",
+        "_upstream",
+        "_upstream_full",
+        "bytes_down",
+        "bytes_up",
+        "keep_alive",
+        "stage",
+        "status",
+        "untouched",
+    )
+
+    def __init__(
+        self,
+        client: Connection,
+        head: RequestHead,
+        body: RequestBody,
+        upstream: UpstreamConnection,
+        timeouts: Timeouts,
+        extra: bytes,
+    ) -> None:
+        """`extra` are whole lines that the response's head gets besides its own."""
+        self._client = client
+        self._head = head
+        self._body = body
+        self._upstream = upstream
+        self._timeouts = timeouts
+        self._extra = extra
+        self._loop = asyncio.get_running_loop()
+        self._done: asyncio.Future[None] = self._loop.create_future()
+        self._chunk_down = False
+        self._request_ended = False
+        self._upstream_full = False
+        self.stage = Stage.SENDING
+        self.status = 0
+        self.keep_alive = False
+        self.untouched = False
+        self.bytes_up = 0
+        self.bytes_down = 0
+
+    async def run(self, request: bytes) -> None:
+        """Send `request` (a whole head) and the body, relay the response.
+
+        Raise a GatewayError if nothing was sent to the client, ResponseBrokenOff if something was.
+        """
+        client, upstream = self._client, self._upstream
+        client.exchange = self
+        try:
+            upstream.begin(self, to_head=self._head.method == b"HEAD")
+            upstream.write(request)
+            self._arm(self._timeouts.progress)
+            if self._head.length == 0:
+                self.body_end([])
+            else:
+                self._body.attach(self)
+            if client.writing_paused:
+                self.client_full(True)
+            await self._done
+        finally:
+            self._body.detach()
+            self._let_go()
+            client.exchange = None
+            client.deadline = math.inf
+
+    def _let_go(self) -> None:
+        """Give both sides back as they were; an upstream in mid-message is of no more use."""
+        upstream = self._upstream
+        if not self._request_ended:
+            upstream.spoil()
+        upstream.release()
+        upstream.hold(False)
+        if self._upstream_full:
+            self._client.hold_body(False)
+
+    def _arm(self, seconds: float) -> None:
+        self._client.deadline = self._loop.time() + seconds
+
+    def _fail(self, error: Exception) -> None:
+        if not self._done.done():
+            self._done.set_exception(error)
+
+    def _finish(self) -> None:
+        if not self._done.done():
+            self._done.set_result(None)
+
+    def _break_off(self) -> None:
+        self._client.abort()
+        self._fail(ResponseBrokenOff())
+
+    # ---- the request's body
+
+    def body_data(self, data: bytes) -> None:
+        self.bytes_up += len(data)
+        if self._head.length is None:
+            self._upstream.write(b"%x\r\n%b\r\n" % (len(data), data))
+        else:
+            self._upstream.write(data)
+        if self.stage is Stage.SENDING:
+            self._arm(self._timeouts.progress)
+
+    def body_end(self, trailers: list[bytes]) -> None:
+        self._request_ended = True
+        if self._head.length is None:
+            self._upstream.write(b"0\r\n%b\r\n" % b"".join(trailers))
+        if self.stage is Stage.SENDING:
+            self.stage = Stage.SENT
+            self._arm(self._timeouts.response_head)
+
+    def body_failed(self, error: GatewayError) -> None:
+        if self.stage is Stage.SENDING:
+            self._fail(error)
+        else:
+            self._break_off()
+
+    # ---- the response
+
+    def interim(self, status: int, reason: bytes, lines: list[bytes]) -> None:
+        if self._head.http_1_1:
+            self._client.send(headers.interim_head(status, reason, lines))
+
+    def received(self, head: ResponseHead | None, parts: Sequence[bytes], *, ended: bool) -> None:
+        out: list[bytes] = []
+        if head is not None:
+            out.append(self._begin_response(head))
+        if parts:
+            size = sum(map(len, parts))
+            self.bytes_down += size
+            if self._chunk_down:
+                out.append(b"%x\r\n" % size)
+                out += parts
+                out.append(b"\r\n")
+            else:
+                out += parts
+        if ended and self._chunk_down:
+            out.append(b"0\r\n%b\r\n" % b"".join(self._upstream.trailers))
+        self._client.send(*out)
+        if ended:
+            self._finish()
+
+    def _begin_response(self, response: ResponseHead) -> bytes:
+        request = self._head
+        self.stage = Stage.ANSWERED
+        self.status = response.status
+        self._client.deadline = math.inf
+        to_length = response.bodyless or response.length is not None
+        self._chunk_down = not to_length and request.http_1_1
+        self.keep_alive = (
+            request.keep_alive
+            and not self._client.draining
+            and self._body.ended
+            and (to_length or request.http_1_1)
+        )
+        return headers.client_head(
+            response,
+            chunked=self._chunk_down or (response.bodyless and response.chunked),
+            http_1_1=request.http_1_1,
+            keep_alive=self.keep_alive,
+            extra=self._extra,
+        )
+
+    def lost(self, error: GatewayError, *, untouched: bool) -> None:
+        self.untouched = untouched
+        if self.stage is Stage.TUNNEL:
+            self._finish()
+        elif self.stage is Stage.ANSWERED:
+            self._break_off()
+        else:
+            self._fail(error)
+
+    # ---- another protocol after 101
+
+    def switched(self, head: ResponseHead, early: bytes) -> None:
+        if self._head.upgrade is None:
+            self._fail(UpstreamProtocolError())
+            return
+        self.stage = Stage.TUNNEL
+        self.status = head.status
+        self._arm(self._timeouts.tunnel_idle)
+        self._client.send(headers.switching_head(head), early)
+        self._client.start_tunnel(self._tunnel_up)
+
+    def tunnelled(self, data: bytes) -> None:
+        self.bytes_down += len(data)
+        self._arm(self._timeouts.tunnel_idle)
+        self._client.send(data)
+
+    def _tunnel_up(self, data: bytes) -> None:
+        self.bytes_up += len(data)
+        self._arm(self._timeouts.tunnel_idle)
+        self._upstream.write(data)
+
+    # ---- pressure, departure, time
+
+    def upstream_paused(self, paused: bool) -> None:
+        self._upstream_full = paused
+        self._client.hold_body(paused)
+
+    def client_full(self, full: bool) -> None:
+        """The client does not read fast enough, or does again."""
+        self._upstream.hold(full)
+        if self.stage is Stage.ANSWERED:
+            self._client.deadline = math.inf
+            if full:
+                self._arm(self._timeouts.progress)
+
+    def client_gone(self) -> None:
+        """The client left: the sandbox is told at once, by the end of its connection."""
+        self._upstream.release()
+        self._upstream.abort()
+
+    def expire(self) -> None:
+        """The deadline that was armed last has passed."""
+        if self.stage is Stage.SENT or (self.stage is Stage.SENDING and self._upstream_full):
+            self._fail(UpstreamTimeout())
+        elif self.stage is Stage.SENDING:
+            self._fail(RequestTimeout())
+        elif self.stage is Stage.TUNNEL:
+            self._finish()
+        else:
+            self._break_off()

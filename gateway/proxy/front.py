@@ -1,0 +1,330 @@
+"""The listener: aiohttp's server with our request parser, behind an interface of our own.
+
+Nothing else in the proxy knows aiohttp. Its server keeps connections, one task a request, the
+order of pipelined answers, lingering and cancellation; what a request is (`parser`), when a
+connection has waited for too long (`sweep`), and how bytes are written is ours. The private names
+of aiohttp that this relies on are pinned by tests/proxy/test_aiohttp_pins.py.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from aiohttp.web_protocol import RequestHandler
+from aiohttp.web_server import Server
+
+from gateway.proxy.headers import Peer
+from gateway.proxy.parser import Phase, RequestLimits, RequestParser
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Awaitable, Callable
+
+    from gateway.proxy.body import RequestBody
+    from gateway.proxy.exchange import Exchange
+    from gateway.proxy.message import RequestHead
+    from gateway.sandbox.errors import GatewayError
+
+_LOG = logging.getLogger(__name__)
+
+#: How often deadlines are looked at, in seconds: none is kept more precisely than this.
+SWEEP_INTERVAL: Final = 0.25
+
+#: Who has asked that a connection is not read.
+_HOLD_QUEUE: Final = 1
+_HOLD_BODY: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class FrontConfig:
+    """Limits and times (s) of client connections. `trusted` judges a peer's literal address."""
+
+    limits: RequestLimits
+    special_names: frozenset[bytes]
+    trusted: Callable[[str], bool]
+    head_timeout: float = 15.0
+    keep_alive_timeout: float = 75.0
+    linger_timeout: float = 5.0
+    max_connections: int = 20_000
+
+
+class Done:
+    """What aiohttp's server wants back for a request: here, only whether to go on."""
+
+    __slots__ = ("keep_alive",)
+
+    def __init__(self, keep_alive: bool) -> None:
+        self.keep_alive = keep_alive
+
+    async def prepare(self, request: object) -> None:
+        """Do nothing: the response has been written."""
+
+    async def write_eof(self) -> None:
+        """Do nothing: the response has been written."""
+
+
+KEPT: Final = Done(keep_alive=True)
+CLOSED: Final = Done(keep_alive=False)
+
+
+class Request:
+    """A request as the proxy gets it: a head (or the error that answers it), body, connection."""
+
+    __slots__ = ("_task", "body", "connection", "head")
+
+    def __init__(
+        self,
+        head: RequestHead | GatewayError,
+        body: RequestBody,
+        connection: Connection,
+        task: asyncio.Task[None] | None,
+    ) -> None:
+        self.head = head
+        self.body = body
+        self.connection = connection
+        self._task = task
+
+    def _finish(self) -> None:
+        """Called by aiohttp when the handler has returned."""
+
+    def _cancel(self, exc: BaseException) -> None:
+        """Called by aiohttp when the client left; `Connection.connection_lost` sees to it."""
+
+
+class _Tunnel:
+    """Where aiohttp's protocol puts the client's bytes after a 101."""
+
+    __slots__ = ("_take",)
+
+    def __init__(self, take: Callable[[bytes], None]) -> None:
+        self._take = take
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        self._take(data)
+        return False, b""
+
+    def feed_eof(self) -> None:
+        """Do nothing: the connection's end is seen by the connection."""
+
+
+class Connection(RequestHandler):
+    """One client connection."""
+
+    __slots__ = (
+        "_front",
+        "_holds",
+        "_phase",
+        "_read_deadline",
+        "_wire",
+        "busy",
+        "deadline",
+        "exchange",
+        "peer",
+    )
+
+    _parser: Any
+
+    def __init__(self, front: Front, loop: asyncio.AbstractEventLoop) -> None:
+        config = front.config
+        super().__init__(
+            front,
+            loop=loop,
+            access_log=cast("logging.Logger", None),
+            keepalive_timeout=config.keep_alive_timeout + 60.0,  # ours, in `sweep`, is sooner
+            lingering_time=config.linger_timeout,
+        )
+        self._parser = RequestParser(config.limits, config.special_names, self.hold_body)
+        self._front = front
+        self._holds = 0
+        self._phase = Phase.BETWEEN
+        self._read_deadline = math.inf
+        self._wire: asyncio.Transport | None = None
+        self.busy = False
+        self.deadline = math.inf
+        self.exchange: Exchange | None = None
+        self.peer = Peer("", trusted=False)
+
+    # ---- for the proxy
+
+    @property
+    def draining(self) -> bool:
+        """Whether responses should tell the client to come again on another connection."""
+        return self._front.draining
+
+    def send(self, *pieces: bytes) -> None:
+        """Write bytes to the client; nothing happens if it has gone."""
+        if self._wire is None:
+            return
+        if len(pieces) == 1:
+            self._wire.write(pieces[0])
+        else:
+            self._wire.writelines(pieces)
+
+    def hold_body(self, held: bool) -> None:
+        """Stop or resume reading from the client, for the body's sake."""
+        self._hold(_HOLD_BODY, held)
+
+    def start_tunnel(self, take: Callable[[bytes], None]) -> None:
+        """Give what the client sends from now on to `take`, what it sent early included."""
+        self.set_parser(cast("Any", _Tunnel(take)))
+
+    def abort(self) -> None:
+        """Break the connection off: what was sent must not look complete."""
+        if self._wire is not None:
+            self._wire.abort()
+
+    def begin_request(self) -> None:
+        """The handler has taken a request."""
+        self.busy = True
+
+    def end_request(self, *, keep_alive: bool) -> None:
+        """The handler is done with a request."""
+        self.busy = False
+        if keep_alive:
+            self._watch_reading()
+        elif self._parser is not None:
+            self._parser.stop()
+            # For lingering, and then for a client that does not read what closes the connection.
+            self._read_deadline = self._loop.time() + 2 * self._front.config.linger_timeout
+
+    # ---- what aiohttp's protocol calls or is called for
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._wire = cast("asyncio.Transport", transport)
+        peername = transport.get_extra_info("peername")
+        address = peername[0] if isinstance(peername, tuple) else ""
+        secure = transport.get_extra_info("sslcontext") is not None
+        self.peer = Peer(address, self._front.config.trusted(address), secure)
+        super().connection_made(transport)
+        if len(self._front.connections) > self._front.config.max_connections:
+            self.force_close()
+            return
+        self._read_deadline = self._loop.time() + self._front.config.head_timeout
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._wire = None
+        if self.exchange is not None:
+            self.exchange.client_gone()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._parser is not None and self._parser.phase is not self._phase:
+            self._watch_reading()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self.exchange is not None:
+            self.exchange.client_full(True)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self.exchange is not None:
+            self.exchange.client_full(False)
+
+    def _pause_transport_reading(self) -> None:
+        self._hold(_HOLD_QUEUE, True)
+
+    def _resume_transport_reading(self) -> None:
+        self._hold(_HOLD_QUEUE, False)
+
+    def _hold(self, who: int, held: bool) -> None:
+        before = self._holds
+        self._holds = before | who if held else before & ~who
+        if self._wire is None or bool(before) == bool(self._holds):
+            return
+        if self._holds:
+            self._wire.pause_reading()
+        else:
+            self._wire.resume_reading()
+
+    def handle_error(self, *_args: Any, **_kw: Any) -> Any:
+        """Break off: the proxy answers its own errors, so this one is a bug of ours."""
+        self.abort()
+        return CLOSED
+
+    def log_exception(self, *_args: Any, **kw: Any) -> None:
+        """Log a bug of ours; the message holds nothing that the client sent."""
+        _LOG.error("request handler failed", exc_info=kw.get("exc_info", True))
+
+    # ---- time
+
+    def _watch_reading(self) -> None:
+        """Set the deadline for what is read next."""
+        if self._parser is None:
+            return
+        config, phase = self._front.config, self._parser.phase
+        self._phase = phase
+        if phase is Phase.HEAD:
+            self._read_deadline = self._loop.time() + config.head_timeout
+        elif self.busy or self._messages:
+            self._read_deadline = math.inf
+        else:
+            self._read_deadline = self._loop.time() + config.keep_alive_timeout
+
+    def sweep(self, now: float) -> None:
+        """Act on the deadlines that have passed."""
+        if self.deadline <= now and self.exchange is not None:
+            self.exchange.expire()
+        if self._read_deadline > now or self.busy:
+            return
+        self._read_deadline = math.inf
+        if self._parser is not None and self._parser.expire():
+            self.data_received(b"")
+        else:
+            self.abort()
+
+
+class Front(Server):
+    """All client connections of one listener."""
+
+    def __init__(self, handler: Callable[[Request], Awaitable[Done]], config: FrontConfig) -> None:
+        """`handler` answers each request; it is cancelled if its client goes."""
+        super().__init__(
+            cast("Any", handler),
+            request_factory=cast("Any", _make_request),
+            handler_cancellation=True,
+        )
+        self.config = config
+        self.draining = False
+        self._sweeper: asyncio.TimerHandle | None = None
+
+    def __call__(self) -> Connection:
+        """Return the protocol for a new connection."""
+        if self._sweeper is None:
+            self._sweeper = self._loop.call_later(SWEEP_INTERVAL, self._sweep)
+        return Connection(self, self._loop)
+
+    def _sweep(self) -> None:
+        now = self._loop.time()
+        for connection in self.connections:
+            cast("Connection", connection).sweep(now)
+        self._sweeper = self._loop.call_later(SWEEP_INTERVAL, self._sweep)
+
+    def close_idle(self) -> None:
+        """Close the connections on which nothing is under way."""
+        for connection in self.connections:
+            if not cast("Connection", connection).busy:
+                connection.force_close()
+
+    async def close(self) -> None:
+        """Break off every connection that is left."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            self._sweeper = None
+        for connection in self.connections:
+            cast("Connection", connection).abort()
+        await self.shutdown(timeout=1.0)
+
+
+def _make_request(
+    head: RequestHead | GatewayError,
+    body: RequestBody,
+    connection: Connection,
+    writer: object,  # noqa: ARG001 - aiohttp's writer, which is not used
+    task: asyncio.Task[None],
+) -> Request:
+    return Request(head, body, connection, task)

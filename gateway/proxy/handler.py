@@ -1,0 +1,188 @@
+"""The chain that one request goes through: target, admission, connection, exchange, answer."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from gateway.proxy import answers, headers
+from gateway.proxy.exchange import Exchange, ResponseBrokenOff, Timeouts
+from gateway.proxy.front import CLOSED, KEPT, Done, Request
+from gateway.proxy.reach import Journey
+from gateway.proxy.retry import may_send_again
+from gateway.sandbox.errors import GatewayError, InvalidTarget, UpstreamReset
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.proxy.admission import Admission, Admitted
+    from gateway.proxy.front import Connection
+    from gateway.proxy.journal import Entry, Journal
+    from gateway.proxy.message import RequestHead
+    from gateway.proxy.reach import Reacher
+    from gateway.proxy.target import Target, TargetReader
+    from gateway.upstream.connection import UpstreamConnection
+    from gateway.upstream.pool import Pool
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyConfig:
+    """`preserve_host`: the sandbox sees the client's Host, else its own address."""
+
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    preserve_host: bool = True
+
+
+class Proxy:
+    """Answers requests."""
+
+    def __init__(
+        self,
+        targets: TargetReader,
+        admission: Admission,
+        reacher: Reacher,
+        pool: Pool,
+        journal: Journal,
+        config: ProxyConfig,
+        clock: Callable[[], float],
+    ) -> None:
+        """`clock` tells epoch seconds."""
+        self._targets = targets
+        self._admission = admission
+        self._reacher = reacher
+        self._pool = pool
+        self._journal = journal
+        self._config = config
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+
+    async def handle(self, request: Request) -> Done:
+        """Answer one request on its connection; count and log it, whatever becomes of it."""
+        entry = self._journal.begin(request)
+        request.connection.begin_request()
+        keep_alive = False
+        try:
+            keep_alive = await self._answer(request, entry)
+        except asyncio.CancelledError:
+            entry.client_gone()
+            raise
+        finally:
+            request.connection.end_request(keep_alive=keep_alive)
+            self._journal.end(entry)
+        return KEPT if keep_alive else CLOSED
+
+    async def _answer(self, request: Request, entry: Entry) -> bool:
+        """Return whether the connection may serve another request."""
+        head = request.head
+        if isinstance(head, GatewayError):
+            return self._refuse(request, head, entry)
+        try:
+            targets = self._targets.read(head)
+            if not targets:
+                return self._answer_here(request, head, entry)
+            return await self._forward(request, head, targets, entry)
+        except GatewayError as error:
+            return self._refuse(request, error, entry)
+        except ResponseBrokenOff:
+            return False
+
+    def _answer_here(self, request: Request, head: RequestHead, entry: Entry) -> bool:
+        """Answer a request that names no sandbox."""
+        keep_alive = _may_keep_alive(request, head)
+        if head.target == b"*":
+            entry.answered_here(204)
+            request.connection.send(answers.options(keep_alive=keep_alive))
+        elif head.target == b"/healthz" and head.method == b"GET":
+            entry.answered_here(200)
+            request.connection.send(answers.health(keep_alive=keep_alive))
+        else:
+            raise InvalidTarget("The request names no sandbox.")
+        return keep_alive
+
+    def _refuse(self, request: Request, error: GatewayError, entry: Entry) -> bool:
+        """Answer an error. With the body unread, what follows is never taken for a request."""
+        entry.refused(error)
+        head = None if isinstance(request.head, GatewayError) else request.head
+        keep_alive = head is not None and _may_keep_alive(request, head)
+        request.connection.send(
+            answers.error_response(
+                error,
+                page=answers.wants_page(head),
+                to_head=head is not None and head.method == b"HEAD",
+                keep_alive=keep_alive,
+            )
+        )
+        return keep_alive
+
+    async def _forward(
+        self, request: Request, head: RequestHead, targets: list[Target], entry: Entry
+    ) -> bool:
+        admitted = self._admission.admit(head, targets, self._clock())
+        entry.route, entry.port = admitted.route, admitted.port
+        entry.journey = journey = Journey(head, request.body, admitted)
+        again = False
+        while True:
+            upstream = await self._reacher.reach(journey)
+            reused = upstream.served > 0
+            exchange = self._exchange(request.connection, journey, upstream)
+            try:
+                await exchange.run(self._head_for(request.connection, journey, upstream))
+            except UpstreamReset:
+                if not may_send_again(
+                    head.method,
+                    exchange.stage,
+                    reused=reused,
+                    untouched=exchange.untouched,
+                    body_consumed=exchange.bytes_up > 0,
+                    again=again,
+                ):
+                    raise
+                again = True
+                continue
+            finally:
+                entry.saw(exchange)
+                self._give_back(admitted, upstream)
+            entry.answered()
+            return exchange.keep_alive
+
+    def _exchange(
+        self, client: Connection, journey: Journey, upstream: UpstreamConnection
+    ) -> Exchange:
+        timeouts = self._config.timeouts
+        wished = journey.admitted.target.timeout
+        if wished is not None:
+            timeouts = timeouts.with_response_head(wished)
+        extra = _cold_start(journey) if journey.cold else b""
+        return Exchange(client, journey.head, journey.body, upstream, timeouts, extra)
+
+    def _head_for(
+        self, client: Connection, journey: Journey, upstream: UpstreamConnection
+    ) -> bytes:
+        head, admitted = journey.head, journey.admitted
+        host = head.first(b"host") if self._config.preserve_host else None
+        return headers.upstream_head(
+            head,
+            admitted.target.path,
+            host or upstream.authority,
+            client.peer,
+            admitted.passed_on,
+        )
+
+    def _give_back(self, admitted: Admitted, upstream: UpstreamConnection) -> None:
+        current = self._reacher.is_current(admitted.route, upstream)
+        self._pool.give_back(upstream, self._loop.time(), current=current)
+
+
+def _may_keep_alive(request: Request, head: RequestHead) -> bool:
+    return head.keep_alive and request.body.ended and not request.connection.draining
+
+
+def _cold_start(journey: Journey) -> bytes:
+    """Return the lines that tell a client that it waited, and for what (milliseconds)."""
+    wake = (journey.wake_seconds or 0.0) * 1000
+    probe = journey.probe_seconds * 1000
+    return b"X-Sandbox-Cold-Start: true\r\nServer-Timing: wake;dur=%.1f, probe;dur=%.1f\r\n" % (
+        wake,
+        probe,
+    )

@@ -1,0 +1,50 @@
+"""A request head as the rest of the proxy sees it, whatever server read it from the wire."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: A header section splits in two while it is parsed: `special` fields are read or rewritten by the
+#: gateway, all others are kept as the lines they were, ready to be sent on.
+Special = dict[bytes, list[bytes]]
+
+WEBSOCKET: Final = b"websocket"
+
+
+@dataclass(slots=True)
+class RequestHead:
+    """One legal request head.
+
+    `target` is in origin-form, byte for byte. `special` maps lower-case names to their values,
+    stripped, in order. `lines` are the other fields, each with its CRLF. `length` is None for a
+    chunked body and 0 where there is none. `upgrade` is the protocol asked for, lower case.
+    """
+
+    method: bytes
+    target: bytes
+    http_1_1: bool
+    special: Special
+    lines: list[bytes]
+    length: int | None
+    keep_alive: bool
+    upgrade: bytes | None = None
+
+    @property
+    def size(self) -> int:
+        """Return about how many bytes the head keeps in memory."""
+        return len(self.target) + sum(map(len, self.lines))
+
+    def first(self, name: bytes) -> bytes | None:
+        """Return the first value of a special field."""
+        values = self.special.get(name)
+        return values[0] if values else None
+
+    def fields(self) -> Iterator[tuple[bytes, bytes]]:
+        """Return the fields that are not special, as (lower-case name, value); off the hot path."""
+        for line in self.lines:
+            name, _, value = line.partition(b":")
+            yield name.lower(), value.strip()

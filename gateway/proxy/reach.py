@@ -1,0 +1,168 @@
+"""From an admitted request to a connection: wait for the sandbox if it sleeps, then dial its port.
+
+The route is taken anew after every wait, and its uid compared: a request never reaches a sandbox
+other than the one it was admitted to. A refused port is dialled again for a while, since a sandbox
+that has just been woken may need a moment until its server listens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Protocol
+
+from gateway.sandbox.errors import SandboxNotWakeable, SandboxUnreachable, WakeFailed
+from gateway.sandbox.policy import NeverWake, Verdict, outcome
+from gateway.upstream.pool import DialRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.proxy.admission import Admitted
+    from gateway.proxy.body import RequestBody
+    from gateway.proxy.message import RequestHead
+    from gateway.sandbox.model import Route
+    from gateway.sandbox.registry import Registry
+    from gateway.upstream.connection import UpstreamConnection
+    from gateway.upstream.pool import Pool
+
+#: Pauses between two dials of a port that refuses: seconds, the first and the longest.
+_PAUSE_MIN: Final = 0.005
+_PAUSE_MAX: Final = 0.1
+
+
+class Waker(Protocol):
+    """Brings sandboxes to running; `gateway.wake.waker` is the one."""
+
+    async def ready(self, route: Route, *, timeout: float, held_bytes: int = 0) -> object:
+        """Return when the sandbox with this uid runs; raise a GatewayError."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReachConfig:
+    """Times in seconds.
+
+    `wait_timeout`: how long one request waits for a wake; `dial_timeout`: how long a refusing
+    port is tried; `port_retry_timeout`: the same right after a wake.
+    """
+
+    never_wake: NeverWake = field(default_factory=NeverWake)
+    wait_timeout: float = 120.0
+    dial_timeout: float = 5.0
+    port_retry_timeout: float = 10.0
+
+
+@dataclass(slots=True)
+class Journey:
+    """One admitted request on its way to its sandbox, and what that has cost so far."""
+
+    head: RequestHead
+    body: RequestBody
+    admitted: Admitted
+    wake_seconds: float | None = None
+    probe_seconds: float = 0.0
+    _dial_until: float | None = None
+    _pause: float = _PAUSE_MIN
+
+    @property
+    def cold(self) -> bool:
+        """Whether the request had to wait for its sandbox."""
+        return self.wake_seconds is not None
+
+    def next_pause(self, now: float, config: ReachConfig) -> float | None:
+        """Return how long to wait before a refusing port is dialled again; None: no more."""
+        if self._dial_until is None:
+            patience = config.port_retry_timeout if self.cold else config.dial_timeout
+            self._dial_until = now + patience
+        if now >= self._dial_until:
+            return None
+        pause = self._pause
+        self._pause = min(2 * pause, _PAUSE_MAX)
+        return pause
+
+
+class Reacher:
+    """Finds or makes the connection for a request."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        pool: Pool,
+        waker: Waker,
+        config: ReachConfig,
+        clock: Callable[[], float],
+    ) -> None:
+        """`clock` tells epoch seconds, in which sandboxes expire."""
+        self._registry = registry
+        self._pool = pool
+        self._waker = waker
+        self._config = config
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+
+    async def reach(self, journey: Journey) -> UpstreamConnection:
+        """Return a connection to the admitted sandbox; raise a GatewayError."""
+        port = journey.admitted.port
+        while True:
+            route = self._current(journey.admitted.route)
+            verdict = outcome(route, self._clock())
+            if not isinstance(verdict, Verdict):
+                raise verdict
+            if verdict is not Verdict.FORWARD:
+                await self._wait(journey, route, verdict)
+                continue
+            connection = self._pool.take(route, port) or await self._dial(route, port, journey)
+            if connection is not None:
+                return connection
+
+    def is_current(self, route: Route, connection: UpstreamConnection) -> bool:
+        """Return whether a connection still leads to the life that the registry knows."""
+        now = self._registry.get(route.key)
+        return (
+            now is not None
+            and now.incarnation == connection.incarnation
+            and now.address is not None
+        )
+
+    def _current(self, admitted: Route) -> Route:
+        route = self._registry.get(admitted.key)
+        if route is None or route.uid != admitted.uid:
+            raise WakeFailed("The sandbox was deleted while the request waited.")
+        return route
+
+    async def _wait(self, journey: Journey, route: Route, verdict: Verdict) -> None:
+        if verdict is Verdict.WAKE and self._never_wakes(journey):
+            raise SandboxNotWakeable
+        waited = journey.wake_seconds or 0.0
+        patience = self._config.wait_timeout - waited
+        wished = journey.admitted.target.timeout
+        if wished is not None:
+            patience = min(patience, wished)
+        began = self._loop.time()
+        held = journey.head.size + journey.body.kept_bytes
+        await self._waker.ready(route, timeout=max(patience, 0.0), held_bytes=held)
+        journey.wake_seconds = waited + self._loop.time() - began
+
+    def _never_wakes(self, journey: Journey) -> bool:
+        head = journey.head
+        return self._config.never_wake.applies(
+            head.method, journey.admitted.target.path, list(head.fields()), head.upgrade is not None
+        )
+
+    async def _dial(self, route: Route, port: int, journey: Journey) -> UpstreamConnection | None:
+        """Return a new connection, or None if the route is to be looked at again."""
+        began = self._loop.time()
+        try:
+            connection = await self._pool.dial(route, port)
+        except DialRefused as refused:
+            pause = journey.next_pause(self._loop.time(), self._config)
+            if pause is None:
+                raise SandboxUnreachable from refused
+            await asyncio.sleep(pause)
+            return None
+        finally:
+            journey.probe_seconds += self._loop.time() - began
+        if self.is_current(route, connection):
+            return connection
+        connection.abort()
+        return None

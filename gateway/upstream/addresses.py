@@ -1,0 +1,50 @@
+"""Which addresses may be dialled. An API object says where a sandbox is; that is not enough.
+
+A route with the address of the node, of the metadata service or of the gateway itself would turn
+the gateway into a way to reach them.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from functools import lru_cache
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class AddressGuard:
+    """Judges addresses: an allowed network beats a denied one, and the built-in refusals."""
+
+    def __init__(self, allow: tuple[Network, ...] = (), deny: tuple[Network, ...] = ()) -> None:
+        self._allow = allow
+        self._deny = deny
+        self.allows = lru_cache(maxsize=4096)(self._judge)
+
+    def _judge(self, address: str) -> bool:
+        """Return whether a sandbox may be dialled at this literal address."""
+        try:
+            parsed = ipaddress.ip_address(address)
+        except ValueError:
+            return False
+        if any(parsed in network for network in self._allow):
+            return True
+        return not (_is_special(parsed) or any(parsed in network for network in self._deny))
+
+
+def _is_special(address: Address) -> bool:
+    """Return whether no sandbox can have this address.
+
+    An IPv4 address in IPv6 clothes is refused whole: a guard for the one form would not see it.
+    """
+    if isinstance(address, ipaddress.IPv6Address) and (
+        address.ipv4_mapped is not None or address.sixtofour is not None or address.teredo
+    ):
+        return True
+    return (
+        address.is_loopback
+        or address.is_link_local
+        or address.is_multicast
+        or address.is_unspecified
+        or address.is_reserved
+    )
