@@ -15,6 +15,8 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from gateway.proxy import headers
+from gateway.proxy.message import WEBSOCKET
+from gateway.proxy.websocket import SERVICE_RESTART, FrameBoundary
 from gateway.sandbox.errors import (
     GatewayError,
     RequestTimeout,
@@ -70,6 +72,7 @@ class Exchange:
         "_client",
         "_done",
         "_extra",
+        "_frames",
         "_head",
         "_loop",
         "_request_ended",
@@ -105,6 +108,7 @@ class Exchange:
         self._chunk_down = False
         self._request_ended = False
         self._upstream_full = False
+        self._frames: FrameBoundary | None = None
         self.stage = Stage.SENDING
         self.status = 0
         self.keep_alive = False
@@ -251,17 +255,30 @@ class Exchange:
         self.status = head.status
         self._arm(self._timeouts.tunnel_idle)
         self._client.send(headers.switching_head(head), early)
+        if self._head.upgrade == WEBSOCKET:
+            self._frames = FrameBoundary()
+            self._frames.feed(early)
         self._client.start_tunnel(self._tunnel_up)
 
     def tunnelled(self, data: bytes) -> None:
         self.bytes_down += len(data)
         self._arm(self._timeouts.tunnel_idle)
+        if self._frames is not None:
+            self._frames.feed(data)
         self._client.send(data)
 
     def _tunnel_up(self, data: bytes) -> None:
         self.bytes_up += len(data)
         self._arm(self._timeouts.tunnel_idle)
         self._upstream.write(data)
+
+    def end_tunnel(self) -> None:
+        """End a tunnel, if this is one; a WebSocket's client is told to come again (6455 §7.4)."""
+        if self.stage is not Stage.TUNNEL:
+            return
+        if self._frames is not None and self._frames.reached:
+            self._client.send(SERVICE_RESTART)
+        self._finish()
 
     # ---- pressure, departure, time
 

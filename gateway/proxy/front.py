@@ -310,6 +310,13 @@ class Front(Server):
             if not cast("Connection", connection).busy:
                 connection.force_close()
 
+    def end_tunnels(self) -> None:
+        """End the tunnels, which would not end by themselves."""
+        for connection in self.connections:
+            exchange = cast("Connection", connection).exchange
+            if exchange is not None:
+                exchange.end_tunnel()
+
     async def close(self) -> None:
         """Break off every connection that is left."""
         if self._sweeper is not None:

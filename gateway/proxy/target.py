@@ -53,7 +53,7 @@ class TargetConfig:
     agent_default_namespace: str = "default"
     agent_default_port: int = 8888
     host_suffixes: tuple[str, ...] = ()
-    host_map: Mapping[str, str] = field(default_factory=dict)
+    host_map: Mapping[str, tuple[str, int | None]] = field(default_factory=dict)
     path_prefix: bytes = b"/kruise"
 
     def header_names(self) -> frozenset[bytes]:
@@ -160,20 +160,19 @@ class TargetReader:
         name = host.rpartition(":")[0] if _has_port(host) else host
         mapped = self._config.host_map.get(name)
         if mapped is not None:
-            sandbox_id, _, port = mapped.partition(":")
-            return [self._of_host(head, sandbox_id, port or None)]
+            return [self._of_host(head, *mapped)]
         for suffix in self._suffixes:
             if name.endswith(suffix):
                 match = _PORT_AND_ID.fullmatch(name.removesuffix(suffix))
                 if match is None:
                     raise InvalidTarget
-                return [self._of_host(head, match[2], match[1])]
+                return [self._of_host(head, match[2], _port(match[1]))]
         return []
 
-    def _of_host(self, head: RequestHead, sandbox_id: str, port: str | None) -> Target:
+    def _of_host(self, head: RequestHead, sandbox_id: str, port: int | None) -> Target:
         return Target(
             id=_matching(_ID, sandbox_id),
-            port=_port(port),
+            port=port,
             default_port=self._config.e2b_default_port,
             path=head.target,
         )

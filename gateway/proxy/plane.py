@@ -1,0 +1,132 @@
+"""The data plane put together: everything between a listening socket and the sandboxes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from gateway.proxy.admission import Admission
+from gateway.proxy.front import Front, FrontConfig
+from gateway.proxy.handler import Proxy, ProxyConfig
+from gateway.proxy.journal import Journal
+from gateway.proxy.reach import ReachConfig, Reacher
+from gateway.proxy.target import TargetReader
+from gateway.sandbox.model import State
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.auth.authenticator import Authenticator
+    from gateway.proxy.reach import Waker
+    from gateway.proxy.target import TargetConfig
+    from gateway.sandbox.model import Route
+    from gateway.sandbox.registry import Registry
+    from gateway.telemetry.access_log import AccessLog
+    from gateway.telemetry.instruments import Instruments
+    from gateway.upstream.pool import Pool
+
+#: Connections that the kernel completes before they are accepted.
+BACKLOG: Final = 4096
+#: How often idle upstream connections are looked over, in seconds.
+_POOL_SWEEP: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class PlaneConfig:
+    """The parts' own configurations."""
+
+    front: FrontConfig
+    targets: TargetConfig
+    reach: ReachConfig
+    proxy: ProxyConfig
+
+
+class DataPlane:
+    """Serves requests from `start` until `close`; to be made in a running event loop."""
+
+    def __init__(
+        self,
+        config: PlaneConfig,
+        registry: Registry,
+        pool: Pool,
+        waker: Waker,
+        authenticator: Authenticator,
+        instruments: Instruments,
+        access_log: AccessLog | None,
+        *,
+        synced: Callable[[], bool],
+        clock: Callable[[], float],
+    ) -> None:
+        """`synced`: whether the registry is complete; `clock` tells epoch seconds."""
+        self._pool = pool
+        self._journal = Journal(instruments, access_log, clock)
+        reacher = Reacher(registry, pool, waker, config.reach, clock)
+        admission = Admission(registry, authenticator, synced)
+        targets = TargetReader(config.targets)
+        proxy = Proxy(targets, admission, reacher, pool, self._journal, config.proxy, clock)
+        self._front = Front(proxy.handle, config.front)
+        self._server: asyncio.Server | None = None
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._unsubscribe = registry.subscribe(self._on_route)
+        instruments.gauge(
+            "client_connections",
+            "Client connections that stand now.",
+            lambda: len(self._front.connections),
+        )
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests are under way, waiting ones and tunnels included."""
+        return self._journal.in_flight
+
+    async def start(self, host: str, port: int) -> tuple[str, int]:
+        """Listen, and return the address taken; raise OSError if it is not to be had."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(self._front, host, port, backlog=BACKLOG)
+        self._sweep_pool()
+        taken = self._server.sockets[0].getsockname()
+        return taken[0], taken[1]
+
+    def announce_drain(self) -> None:
+        """Tell clients from now on to come again on another connection; still accept them."""
+        self._front.draining = True
+
+    async def drain(self, timeout: float) -> bool:
+        """Accept nothing more and let what is under way end; return whether it did in time (s)."""
+        if self._server is not None:
+            self._server.close()
+        self._front.close_idle()
+        self._front.end_tunnels()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await self._journal.wait_idle()
+        return self.in_flight == 0
+
+    async def close(self) -> None:
+        """Break off what is left."""
+        self._unsubscribe()
+        if self._server is not None:
+            self._server.close()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        await self._front.close()
+        self._pool.close()
+
+    def _sweep_pool(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._pool.sweep(loop.time())
+        self._sweeper = loop.call_later(_POOL_SWEEP, self._sweep_pool)
+
+    def _on_route(self, before: Route | None, after: Route | None) -> None:
+        """Close the idle connections of a life that is over, the moment that is known."""
+        if before is None:
+            return
+        if (
+            after is None
+            or after.incarnation != before.incarnation
+            or after.address != before.address
+            or after.state is not State.RUNNING
+        ):
+            self._pool.retire(before.incarnation)
