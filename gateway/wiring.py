@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 from typing import TYPE_CHECKING
 
+from gateway.admin.server import AdminConfig
 from gateway.auth.authenticator import AccessTokens, NoAuth, ScopedTokens
 from gateway.cluster.config import ClusterConfig
 from gateway.proxy.exchange import Timeouts
 from gateway.proxy.front import FrontConfig
 from gateway.proxy.handler import ProxyConfig
 from gateway.proxy.parser import SPECIAL, RequestLimits
+from gateway.proxy.plane import PlaneConfig
 from gateway.proxy.reach import ReachConfig
 from gateway.proxy.target import Scheme, TargetConfig
 from gateway.sandbox.policy import NeverWake
-from gateway.settings import AuthMode, read_token_keys
+from gateway.settings import AuthMode, LogFormat, read_secret, read_token_keys
+from gateway.telemetry.logs import LogConfig
 from gateway.wake.config import WakeConfig
 
 if TYPE_CHECKING:
@@ -132,6 +136,35 @@ def wake(settings: Settings) -> WakeConfig:
         breaker_failures=settings.wake_breaker_failures,
         breaker_min=settings.wake_breaker_min,
         breaker_max=settings.wake_breaker_max,
+    )
+
+
+def plane(settings: Settings, credential_names: frozenset[bytes]) -> PlaneConfig:
+    """Return the data plane's parts; `credential_names` are the fields that prove who asks."""
+    named = targets(settings)
+    return PlaneConfig(
+        front=front(settings, named.header_names() | credential_names),
+        targets=named,
+        reach=reach(settings),
+        proxy=proxy(settings),
+    )
+
+
+def admin(settings: Settings) -> AdminConfig:
+    """Return where the admin listener is and who may ask it."""
+    token_file = settings.admin_token_file
+    return AdminConfig(
+        host=settings.admin_listen.host,
+        port=settings.admin_listen.port,
+        token=read_secret(token_file) if token_file is not None else None,
+    )
+
+
+def log(settings: Settings) -> LogConfig:
+    """Return how the program's own log is written."""
+    return LogConfig(
+        level=logging.getLevelNamesMapping()[settings.log_level.value.upper()],
+        json=settings.log_format is LogFormat.JSON,
     )
 
 

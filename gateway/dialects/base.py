@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 ID_LABEL: Final = "sandbox-gateway.dev/id"
 
+#: More than any 64- or 128-bit number has. (CPython raises ValueError for 4,301.)
+_MOST_DIGITS: Final = 40
+
 RawObject = dict[str, Any]
 Patch = dict[str, Any]
 
@@ -71,7 +74,7 @@ def mapping(raw: object, path: str) -> RawObject:
 
 def section(raw: RawObject, *names: str) -> RawObject:
     """Return the nested object at these names; missing or null is empty."""
-    found = raw
+    found = mapping(raw, "object")
     for position, name in enumerate(names):
         found = mapping(found.get(name), ".".join(names[: position + 1]))
     return found
@@ -119,8 +122,16 @@ def timestamp(raw: RawObject, name: str, path: str) -> float | None:
 def version_of(raw: RawObject) -> int:
     """Return metadata.resourceVersion, which Kubernetes defines as a comparable integer."""
     value = required_text(section(raw, "metadata"), "resourceVersion", "metadata")
-    if not (value.isascii() and value.isdecimal()):
+    number = whole_number(value)
+    if number is None:
         raise MalformedObject("metadata.resourceVersion", "is not an integer")
+    return number
+
+
+def whole_number(value: str) -> int | None:
+    """Return decimal digits as an integer; None for anything else, and for absurdly many digits."""
+    if not (value.isascii() and value.isdecimal() and len(value) <= _MOST_DIGITS):
+        return None
     return int(value)
 
 
@@ -160,9 +171,16 @@ def is_deleting(raw: RawObject) -> bool:
 
 
 def string_map(raw: RawObject, name: str) -> dict[str, str]:
-    """Return metadata.labels or metadata.annotations; entries that are not text are left out."""
+    """Return metadata.labels or metadata.annotations; raise if an entry is not text.
+
+    Kubernetes admits none. To leave it out would be to ignore what may forbid: a list of ports, a
+    credential, "may not be woken".
+    """
     entries = mapping(section(raw, "metadata").get(name), f"metadata.{name}")
-    return {key: value for key, value in entries.items() if isinstance(value, str)}
+    for key, value in entries.items():
+        if not isinstance(value, str):
+            raise MalformedObject(f"metadata.{name}.{key}", "is not a string")
+    return entries
 
 
 def sandbox_id(raw: RawObject, key: Key, label: str) -> str:

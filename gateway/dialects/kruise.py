@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 from gateway.dialects import base, own
 from gateway.sandbox import states
+from gateway.sandbox.errors import MalformedObject
 from gateway.sandbox.model import Credential, Problem, Route
 from gateway.sandbox.texts import format_time, parse_duration
 
@@ -79,7 +81,6 @@ class Kruise:
 
 def _observe(raw: base.RawObject) -> states.Observed:
     spec, status = base.section(raw, "spec"), base.section(raw, "status")
-    pod_ip = base.text(base.section(raw, "status", "podInfo"), "podIP", "status.podInfo")
     return states.Observed(
         phase=base.text(status, "phase", "status") or "",
         wants_pause=_wants_pause(raw),
@@ -88,8 +89,16 @@ def _observe(raw: base.RawObject) -> states.Observed:
         pool_member=_is_unclaimed_pool_member(raw),
         pause_settled=base.condition_is_true(raw, "SandboxPaused"),
         ready=base.condition_is_true(raw, "Ready"),
-        address=base.ip_address(pod_ip or base.text(status, "sandboxIp", "status"), "status.podIP"),
+        address=_address(raw),
     )
+
+
+def _address(raw: base.RawObject) -> str | None:
+    pod_ip = base.text(base.section(raw, "status", "podInfo"), "podIP", "status.podInfo")
+    if pod_ip is not None:
+        return base.ip_address(pod_ip, "status.podInfo.podIP")
+    sandbox_ip = base.text(base.section(raw, "status"), "sandboxIp", "status")
+    return base.ip_address(sandbox_ip, "status.sandboxIp")
 
 
 def _wants_pause(raw: base.RawObject) -> bool:
@@ -97,12 +106,19 @@ def _wants_pause(raw: base.RawObject) -> bool:
 
 
 def _is_unclaimed_pool_member(raw: base.RawObject) -> bool:
-    owners = base.section(raw, "metadata").get("ownerReferences") or []
-    in_pool = isinstance(owners, list) and any(
-        isinstance(owner, dict) and owner.get("kind") == "SandboxSet" and owner.get("controller")
-        for owner in owners
+    in_pool = any(
+        owner.get("kind") == "SandboxSet" and owner.get("controller") for owner in _owners(raw)
     )
     return in_pool and base.string_map(raw, "labels").get(CLAIMED_LABEL) != "true"
+
+
+def _owners(raw: base.RawObject) -> list[base.RawObject]:
+    owners = base.section(raw, "metadata").get("ownerReferences")
+    if owners is None:
+        return []
+    if not isinstance(owners, list):
+        raise MalformedObject("metadata.ownerReferences", "is not a list")
+    return [base.mapping(owner, "metadata.ownerReferences[]") for owner in owners]
 
 
 def _wake_rule(raw: base.RawObject) -> tuple[bool | None, float | None, tuple[Problem, ...]]:
@@ -137,8 +153,9 @@ def _spec_rule(raw: base.RawObject) -> tuple[bool, float | None, tuple[Problem, 
 def _annotated_seconds(value: str | None) -> tuple[float | None, tuple[Problem, ...]]:
     if value is None:
         return None, ()
-    if value.isascii() and value.isdecimal() and 0 < int(value) < 2**31:
-        return float(value), ()
+    seconds = base.whole_number(value)
+    if seconds is not None and 0 < seconds < 2**31:
+        return float(seconds), ()
     problem = Problem(WAKE_TIMEOUT_SECONDS, "is not a number of seconds; the least time is used")
     return MIN_PAUSE_AHEAD, (problem,)
 
@@ -147,7 +164,7 @@ def _renewed_times(raw: base.RawObject, now: float) -> dict[str, str | None]:
     _, ahead, _ = _wake_rule(raw)
     if ahead is None:
         return {"pauseTime": None}
-    pause_at = now + ahead
+    pause_at = math.ceil(now + ahead)  # the API's times are whole seconds; never early
     times: dict[str, str | None] = {"pauseTime": format_time(pause_at)}
     shutdown_at = base.timestamp(base.section(raw, "spec"), "shutdownTime", "spec")
     if shutdown_at is not None and shutdown_at < pause_at:

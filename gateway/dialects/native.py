@@ -101,7 +101,10 @@ def _wake_rule(raw: base.RawObject) -> tuple[bool | None, float | None, tuple[Pr
     if timeout is None:
         return enabled, None, ()
     try:
-        return enabled, parse_duration(timeout), ()
+        seconds = parse_duration(timeout)
     except ValueError:
-        problem = Problem("spec.wakeOnTraffic.timeout", "is not a duration; the default is used")
-        return enabled, None, (problem,)
+        seconds = 0.0
+    if seconds > 0:
+        return enabled, seconds, ()
+    problem = Problem("spec.wakeOnTraffic.timeout", "is not a duration over 0; the default is used")
+    return enabled, None, (problem,)

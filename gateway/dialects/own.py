@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from gateway.dialects.base import RawObject, string_map
+from gateway.dialects.base import RawObject, string_map, whole_number
 from gateway.sandbox.model import Credential, Problem, WakePolicy
 from gateway.sandbox.texts import parse_duration
 
@@ -93,9 +93,9 @@ def _ports(found: Mapping[str, str], problems: list[Problem]) -> frozenset[int] 
     value = found.get(PORTS)
     if value is None:
         return None
-    parts = [part.strip() for part in value.split(",")]
-    if all(part.isascii() and part.isdecimal() and 1 <= int(part) <= 65535 for part in parts):
-        return frozenset(map(int, parts))
+    ports = [whole_number(part.strip()) or 0 for part in value.split(",")]
+    if all(1 <= port <= 65535 for port in ports):
+        return frozenset(ports)
     problems.append(Problem(PORTS, "must list ports, such as 8080,9000; no port is allowed"))
     return frozenset()
 

@@ -246,6 +246,10 @@ class SandboxPhaseNotAllowed(NotResumable):
     """Its phase allows no waking."""
 
 
+class WakeForbidden(NotResumable):
+    """Traffic may not wake it."""
+
+
 class ClusterError(Exception):
     """The Kubernetes API did not do what was asked."""
 

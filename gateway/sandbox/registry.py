@@ -123,8 +123,9 @@ class Registry:
         known = self._routes.get(route.key)
         if known is not None and known.uid != route.uid:
             if route.version < known.version:
+                self._fence(route.uid, known.version)
                 return False
-            self._remove(known, known.version)
+            self._remove(known, route.version)
             known = None
         if known is not None and route.version <= known.version:
             return False
@@ -144,16 +145,32 @@ class Registry:
         self._remove(known, version)
         return True
 
-    def replace(self, dialect: str, routes: Iterable[Route], version: int) -> None:
-        """Take a complete list of one dialect that was read at `version`."""
+    def replace(
+        self, dialect: str, routes: Iterable[Route], version: int, namespace: str | None = None
+    ) -> None:
+        """Take a complete list of one dialect (in one namespace) that was read at `version`."""
         listed = set()
         for route in routes:
             listed.add(route.uid)
             self.apply(route)
-        mine = [route for route in self._routes.values() if route.key.dialect == dialect]
-        for known in mine:
+        for known in self._within(dialect, namespace):
             if known.uid not in listed and known.version <= version:
                 self._remove(known, version)
+
+    def forget(self, dialect: str, namespace: str | None = None) -> None:
+        """Drop what is known of one dialect (in one namespace): its API is gone.
+
+        Nothing is fenced: if the API only seemed to be gone, its next list brings all back.
+        """
+        for known in self._within(dialect, namespace):
+            self._drop(known)
+
+    def _within(self, dialect: str, namespace: str | None) -> list[Route]:
+        return [
+            route
+            for route in self._routes.values()
+            if route.key.dialect == dialect and namespace in (None, route.key.namespace)
+        ]
 
     def _put(self, known: Route | None, route: Route) -> None:
         if known is not None and known.id != route.id:
@@ -165,6 +182,9 @@ class Registry:
 
     def _remove(self, known: Route, version: int) -> None:
         self._fence(known.uid, version)
+        self._drop(known)
+
+    def _drop(self, known: Route) -> None:
         del self._routes[known.key]
         self._by_id.drop(known.id, known.key)
         self._by_name.drop((known.key.namespace, known.key.name), known.key)

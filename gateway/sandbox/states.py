@@ -91,5 +91,11 @@ def check_resumable(seen: Observed, now: float) -> None:
         raise ShutdownTimeReached
     if seen.pool_member or seen.phase not in _JUDGED_BY_INTENT:
         raise SandboxPhaseNotAllowed
-    if seen.wants_pause and _pausing_or_paused(seen) is State.PAUSING:
+    if _is_pausing(seen):
         raise SandboxIsPausing
+
+
+def _is_pausing(seen: Observed) -> bool:
+    if seen.phase == "Paused":
+        return not seen.pause_settled
+    return seen.wants_pause and seen.phase in {"Running", "Pausing"}

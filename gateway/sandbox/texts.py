@@ -9,17 +9,21 @@ from typing import Final
 _RFC3339 = re.compile(
     r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?(?:[Zz]|[+-]\d{2}:\d{2})", re.ASCII
 )
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ns|us|µs|ms|s|m|h))+", re.ASCII)
-_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ns|us|µs|ms|s|m|h)", re.ASCII)
+_PART: Final = r"(\d+(?:\.\d*)?|\.\d+)(ns|us|\u00b5s|\u03bcs|ms|s|m|h)"
+_DURATION = re.compile(rf"\+?(?:{_PART})+", re.ASCII)
+_DURATION_PART = re.compile(_PART, re.ASCII)
 _UNIT: Final = {
     "ns": 1e-9,
     "us": 1e-6,
-    "µs": 1e-6,
+    "\u00b5s": 1e-6,  # micro sign
+    "\u03bcs": 1e-6,  # Greek letter mu
     "ms": 1e-3,
     "s": 1.0,
     "m": 60.0,
     "h": 3600.0,
 }
+#: Go counts a duration in nanoseconds in 63 bits: 292 years. Beyond that its parser fails too.
+_LONGEST: Final = (2**63 - 1) * 1e-9
 
 
 def parse_time(value: str) -> float:
@@ -35,7 +39,15 @@ def format_time(epoch: float) -> str:
 
 
 def parse_duration(value: str) -> float:
-    """Return a Go duration such as `90s` or `1h30m` in seconds; raise ValueError."""
+    """Return a Go duration such as `90s` or `1h30m` in seconds; raise ValueError.
+
+    The grammar is that of Go's `time.ParseDuration`, but for the sign: none here is negative.
+    """
+    if value in ("0", "+0"):
+        return 0.0
     if _DURATION.fullmatch(value) is None:
         raise ValueError(value)
-    return sum(float(amount) * _UNIT[unit] for amount, unit in _DURATION_PART.findall(value))
+    seconds = sum(float(amount) * _UNIT[unit] for amount, unit in _DURATION_PART.findall(value))
+    if seconds > _LONGEST:
+        raise ValueError(value)
+    return seconds

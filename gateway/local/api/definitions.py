@@ -6,17 +6,20 @@ mechanism validates, prunes, prints and documents everything.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from gateway.local.api.errors import ApiDefinitionError
-from gateway.local.api.objects import JsonObject
 from gateway.local.api.schema import ObjectSchema
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gateway.local.api.objects import JsonObject
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -8,9 +8,10 @@ Callers branch on the class, never on the text.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from gateway.local.api.objects import JsonObject
+if TYPE_CHECKING:
+    from gateway.local.api.objects import JsonObject
 
 
 class ApiDefinitionError(ValueError):
@@ -127,6 +128,11 @@ class ExpiredError(ApiError):
 class TooLargeError(ApiError):
     code = 413
     reason = "RequestEntityTooLarge"
+
+
+def too_large() -> TooLargeError:
+    """The 413 for an object or a body that is too large to be taken."""
+    return TooLargeError("Request entity too large")
 
 
 class UnsupportedMediaTypeError(ApiError):

@@ -9,6 +9,9 @@ import orjson
 JsonObject: TypeAlias = dict[str, Any]
 """An object of the API. Its shape is the schema's business, hence the open value type."""
 
+OBJECT_LIMIT = 1536 * 1024
+"""Bytes of JSON that one object may have: what etcd takes in the real server."""
+
 
 def encode(value: JsonObject) -> bytes:
     """Compact JSON. Raises `orjson.JSONEncodeError` past orjson's nesting bound (254)."""

@@ -7,18 +7,21 @@ Not evaluated: `x-kubernetes-validations` (CEL).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any
 
 from jsonschema import Draft4Validator, FormatChecker
 from jsonschema.exceptions import ValidationError
-from jsonschema.protocols import Validator
 from jsonschema.validators import extend
 
 from gateway.local.api.errors import Cause
 from gateway.local.api.objects import JsonObject, clone
 from gateway.local.api.timestamps import parse_timestamp
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from jsonschema.protocols import Validator
 
 # What every object has beside its schema's own properties; ObjectMeta has rules of its own.
 _ROOT_FIELDS = frozenset({"apiVersion", "kind", "metadata"})
@@ -34,7 +37,7 @@ class ObjectSchema:
         self.open_api = open_api
         root = _to_json_schema(open_api)
         root.get("properties", {}).pop("metadata", None)
-        self._validator = cast("Validator", _StructuralValidator(root, format_checker=_FORMATS))
+        self._validator = _StructuralValidator(root, format_checker=_FORMATS)
 
     def prune(self, obj: JsonObject) -> list[str]:
         """Drop what the schema does not know, in place; returns the paths dropped."""
@@ -151,6 +154,16 @@ def _check_pattern(
         yield ValidationError(f"should match '{pattern}'")
 
 
+def _check_required(
+    _: Validator, required: list[str], instance: object, __: JsonObject
+) -> Iterator[ValidationError]:
+    """As jsonschema's own, but each error's path leads to the field that is missing."""
+    if isinstance(instance, dict):
+        for name in required:
+            if name not in instance:
+                yield ValidationError("Required value", path=[name])
+
+
 def _check_list_type(
     _: Validator, list_type: str, instance: object, schema: JsonObject
 ) -> Iterator[ValidationError]:
@@ -181,9 +194,13 @@ def _is_int32(value: object) -> bool:
     return not isinstance(value, int) or -(2**31) <= value < 2**31
 
 
-_StructuralValidator = extend(
+_StructuralValidator: type[Validator] = extend(  # type: ignore[no-untyped-call]
     Draft4Validator,
-    {"pattern": _check_pattern, "x-kubernetes-list-type": _check_list_type},
+    {
+        "pattern": _check_pattern,
+        "required": _check_required,
+        "x-kubernetes-list-type": _check_list_type,
+    },
 )
 
 _REASONS = {
@@ -199,30 +216,25 @@ def _cause(error: ValidationError) -> Cause:
     field = _path(error.path)
     reason = _REASONS.get(keyword, "FieldValueInvalid")
     if keyword == "required":
-        missing = _missing(error)
-        field = f"{field}.{missing}" if field else missing
         return Cause(reason, field, "Required value")
     return Cause(reason, field or "<nil>", _explain(keyword, error))
 
 
-def _missing(error: ValidationError) -> str:
-    """jsonschema reports one error a missing name, in the order of `required`."""
-    absent = [name for name in error.validator_value if name not in error.instance]
-    return next(name for name in absent if error.message.startswith(repr(name)))
-
-
 def _explain(keyword: str, error: ValidationError) -> str:
     shown = _show(error.instance)
+    wanted: Any = error.validator_value
     match keyword:
         case "enum":
-            allowed = ", ".join(_show(value) for value in error.validator_value)
+            allowed = ", ".join(_show(value) for value in wanted)
             return f"Unsupported value: {shown}: supported values: {allowed}"
         case "type":
-            return f"Invalid value: {shown}: must be of type {_types(error.validator_value)}"
+            return f"Invalid value: {shown}: must be of type {_types(wanted)}"
         case "x-kubernetes-list-type":
             return error.message
+        case "allOf" | "anyOf" | "oneOf" | "not":
+            return f"Invalid value: {shown}: must validate the schema ({keyword})"
         case _:
-            return f"Invalid value: {shown}: must satisfy {keyword} {error.validator_value}"
+            return f"Invalid value: {shown}: must satisfy {keyword} {wanted}"
 
 
 def _types(declared: str | list[str]) -> str:

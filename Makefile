@@ -1,0 +1,54 @@
+# Everything needs only Python 3.11+ and make; each target sets up what it needs in .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format mutants docs clean
+
+help: ## Show the targets.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.installed ## Watch a request wake a paused sandbox; ARGS=--once ends after the tour.
+	@$(BIN)/sandbox-gateway local --demo $(ARGS)
+
+test: $(VENV)/.developed ## Run every test that needs Python alone.
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.developed ## Lint, types, layers, generated documents.
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m gateway.settings_doc --check README.md
+	diff gateway/dialects/crds/native.yaml charts/sandbox-gateway/crds/sandboxes.yaml
+
+format: $(VENV)/.developed ## Format the code.
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+docs: $(VENV)/.developed ## Write what is generated: the settings in README.md, the chart's CRD.
+	$(BIN)/python -m gateway.settings_doc --write README.md
+	cp gateway/dialects/crds/native.yaml charts/sandbox-gateway/crds/sandboxes.yaml
+
+mutants: $(VENV)/.developed ## Mutation tests of the judging and waking rules (long).
+	$(BIN)/python -m pip install --quiet --group mutants -c requirements.txt
+	$(BIN)/python tests/mutants.py
+
+clean: ## Remove what the other targets made.
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist mutants
+
+# requirements.txt pins what is installed, so that a clone of today works tomorrow.
+$(VENV)/.installed: pyproject.toml requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; set PYTHON=...") if sys.version_info < (3, 11) else None'
+	@echo "setting up $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	@$(BIN)/python -m pip install --quiet --editable . -c requirements.txt
+	@touch $@
+
+$(VENV)/.developed: $(VENV)/.installed
+	@echo "installing what development needs ..."
+	@$(BIN)/python -m pip install --quiet --group dev -c requirements.txt
+	@touch $@

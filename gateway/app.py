@@ -1,0 +1,251 @@
+"""The composition root: builds one replica of the gateway, runs it, and drains it in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import gc
+import logging
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import uvloop
+
+from gateway import __version__, wiring
+from gateway.admin.readiness import Readiness
+from gateway.admin.server import AdminServer
+from gateway.admin.summary import summary
+from gateway.cluster.cluster import Cluster
+from gateway.cluster.errors import ConfigInvalid
+from gateway.dialects.kruise import Kruise
+from gateway.dialects.native import Native
+from gateway.proxy.plane import DataPlane
+from gateway.sandbox.registry import Registry
+from gateway.settings import DialectName
+from gateway.telemetry import logs
+from gateway.telemetry.access_log import AccessLog
+from gateway.telemetry.instruments import Instruments
+from gateway.upstream.addresses import AddressGuard
+from gateway.upstream.pool import Pool
+from gateway.wake.waker import Waker
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+
+    from gateway.dialects.base import Dialect
+    from gateway.sandbox.model import Route
+    from gateway.settings import Settings
+
+_LOG = logging.getLogger(__name__)
+
+EXIT_OK: Final = 0
+EXIT_FAILED: Final = 1
+
+#: glibc's M_TRIM_THRESHOLD and M_MMAP_THRESHOLD. At their defaults each large read gets fresh
+#: pages from the kernel and gives them back: a quarter of the speed of large bodies.
+_MALLOC_LIMITS: Final = {-1: 128 * 1024 * 1024, -3: 64 * 1024 * 1024}
+
+
+class StartError(Exception):
+    """The gateway cannot start; the text says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where the listeners are in fact, as (host, port)."""
+
+    data: tuple[str, int]
+    admin: tuple[str, int]
+
+
+class Gateway:
+    """One replica: everything that `settings` say, over an entered `Cluster`."""
+
+    def __init__(
+        self, settings: Settings, cluster: Cluster, registry: Registry, instruments: Instruments
+    ) -> None:
+        self.cluster = cluster
+        self.registry = registry
+        self._settings = settings
+        self._draining = False
+        self._access_log = (
+            AccessLog(sys.stdout.buffer, instruments) if settings.access_log else None
+        )
+        self._waker = Waker(registry, cluster.writer, wiring.wake(settings), instruments)
+        authenticator = wiring.authenticator(settings)
+        self._plane = DataPlane(
+            wiring.plane(settings, authenticator.names),
+            registry,
+            self._pool(instruments),
+            self._waker,
+            authenticator,
+            instruments,
+            self._access_log,
+            synced=lambda: cluster.synced,
+            clock=time.time,
+        )
+        self._admin = AdminServer(
+            wiring.admin(settings), instruments, registry, self.readiness, self._explain
+        )
+        instruments.gauge("routes", "Sandboxes that are known.", lambda: len(registry))
+        instruments.gauge(
+            "ambiguous_names",
+            "Names that several sandboxes answer to, so that none is routed.",
+            lambda: len(registry.ambiguous()),
+        )
+
+    def _pool(self, instruments: Instruments) -> Pool:
+        settings = self._settings
+        return Pool(
+            AddressGuard(settings.upstream_allow_cidrs, settings.upstream_deny_cidrs),
+            instruments,
+            connect_timeout=settings.upstream_connect_timeout,
+            idle_timeout=settings.pool_idle_timeout,
+            max_idle_per_sandbox=settings.pool_max_idle_per_sandbox,
+        )
+
+    def readiness(self) -> Readiness:
+        """Return whether traffic should come here, and why not."""
+        return Readiness(
+            synced=self.cluster.synced,
+            stale=self.cluster.stale,
+            draining=self._draining,
+            reflectors={one.name: one.phase.value for one in self.cluster.statuses},
+        )
+
+    def _explain(self, route: Route) -> dict[str, object]:
+        waking = self._waker.explain(route.uid)
+        return {
+            **summary(route, time.time()),
+            "waking": {
+                "phase": waking.phase.value if waking.phase is not None else None,
+                "waiters": waking.waiters,
+                "patches": waking.patches,
+                "last_failure": waking.last_failure,
+            },
+        }
+
+    async def start(self) -> Addresses:
+        """Listen; raise StartError if an address is not to be had."""
+        settings = self._settings
+        try:
+            admin = await self._admin.start()
+            data = await self._plane.start(*settings.data_listen)
+        except OSError as error:
+            raise StartError(
+                f"cannot listen: {error.strerror or error}. "
+                "Choose other addresses by data_listen and admin_listen."
+            ) from error
+        _LOG.info(
+            "listening",
+            extra={"data": shown(data), "admin": shown(admin), "version": __version__},
+        )
+        return Addresses(data, admin)
+
+    async def drain(self) -> None:
+        """Leave without losing a request: unready first, then closed to new ones, then gone."""
+        settings = self._settings
+        self._draining = True
+        self._plane.announce_drain()
+        _LOG.info("draining", extra={"in_flight": self._plane.in_flight})
+        await asyncio.sleep(settings.drain_delay)
+        if not await self._plane.drain(settings.drain_timeout):
+            _LOG.warning("requests broken off", extra={"in_flight": self._plane.in_flight})
+
+    async def close(self) -> None:
+        """Stop everything at once; what is still under way is broken off."""
+        await self._waker.close()
+        await self._plane.close()
+        if self._access_log is not None:
+            self._access_log.flush()
+        await self._admin.stop()
+
+
+@contextlib.asynccontextmanager
+async def running(settings: Settings, dialects: Sequence[Dialect]) -> AsyncIterator[Gateway]:
+    """Run a replica for the body; `start` is the body's to call. Raise StartError."""
+    registry, instruments = Registry(), Instruments()
+    cluster = Cluster(wiring.cluster(settings), dialects, registry, instruments)
+    try:
+        await cluster.__aenter__()
+    except ConfigInvalid as error:
+        raise StartError(f"{error}") from error
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_exit(cluster)
+        gateway = Gateway(settings, cluster, registry, instruments)
+        stack.push_async_callback(gateway.close)
+        yield gateway
+
+
+def dialects(settings: Settings, *, local: bool = False) -> list[Dialect]:
+    """Return the adapters of the Sandbox APIs that the settings name."""
+    known: dict[DialectName, Dialect] = {
+        DialectName.NATIVE: Native(local=local),
+        DialectName.KRUISE: Kruise(),
+    }
+    return [known[name] for name in settings.dialects]
+
+
+def serve(settings: Settings) -> int:
+    """Run `sandbox-gateway serve` until a signal; return the exit status."""
+    return run(settings, lambda stop: _serve(settings, stop))
+
+
+async def _serve(settings: Settings, stop: asyncio.Event) -> int:
+    async with running(settings, dialects(settings)) as gateway:
+        await gateway.start()
+        settle()
+        await stop.wait()
+        await gateway.drain()
+    return EXIT_OK
+
+
+def run(settings: Settings, main: Callable[[asyncio.Event], Awaitable[int]]) -> int:
+    """Run `main` with logging and signals set up; return the exit status, which is `main`'s.
+
+    The first SIGTERM or SIGINT sets the event that `main` is given; another one ends it at once.
+    """
+    logs.configure(wiring.log(settings))
+
+    async def until_stopped() -> int:
+        loop, stop = asyncio.get_running_loop(), asyncio.Event()
+        task = asyncio.current_task()
+        assert task is not None
+
+        def on_signal() -> None:
+            if stop.is_set():
+                task.cancel()
+            stop.set()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, on_signal)
+        return await main(stop)
+
+    try:
+        return uvloop.run(until_stopped())
+    except StartError as error:
+        _LOG.error("cannot start: %s", error)
+        return EXIT_FAILED
+    except asyncio.CancelledError:
+        return EXIT_FAILED
+
+
+def shown(address: tuple[str, int]) -> str:
+    """Return an address as it is written in a URL."""
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def settle() -> None:
+    """Tune the process once all that lasts has been made."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        for option, limit in _MALLOC_LIMITS.items():
+            libc.mallopt(option, limit)
+    # What exists now stays: the collector need not look at it again and again.
+    gc.collect()
+    gc.freeze()

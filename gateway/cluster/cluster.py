@@ -1,0 +1,170 @@
+"""All of one cluster that the gateway uses: the watches that feed its registry, and its writer."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Self
+
+from gateway.cluster.client import KubeClient
+from gateway.cluster.feed import Feed
+from gateway.cluster.intake import Intake
+from gateway.cluster.metrics import ClusterCounters
+from gateway.cluster.recovery import Phase, Reason
+from gateway.cluster.reflector import Reflector
+from gateway.cluster.selection import Selection
+from gateway.cluster.writer import SandboxWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from types import TracebackType
+
+    from gateway.cluster.config import ClusterConfig
+    from gateway.cluster.intake import Malformed
+    from gateway.cluster.status import ReflectorStatus
+    from gateway.dialects.base import Dialect
+    from gateway.sandbox.registry import Registry
+    from gateway.telemetry.instruments import Instruments
+
+
+class Cluster:
+    """An async context: inside it the registry is kept in step and the writer may be used.
+
+    Entering raises ConfigInvalid but does not wait for the API; see `synced`. A mistake in the
+    code of a watch cancels the body, as in any TaskGroup: without its news no route is safe.
+    """
+
+    client: KubeClient
+    writer: SandboxWriter
+
+    def __init__(
+        self,
+        config: ClusterConfig,
+        dialects: Sequence[Dialect],
+        registry: Registry,
+        instruments: Instruments,
+        *,
+        wall_clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        """`wall_clock` gives epoch seconds, `clock` monotonic ones, `chance` a draw of [0, 1)."""
+        self._config = config
+        self._wall_clock = wall_clock
+        self._clock = clock
+        self._chance = chance
+        self._counters = ClusterCounters(instruments)
+        self._intakes = {one.name: Intake(one, registry, self._counters) for one in dialects}
+        self._reflectors: tuple[Reflector, ...] = ()
+        self._stack = AsyncExitStack()
+        self._show(instruments)
+
+    @property
+    def synced(self) -> bool:
+        """Whether every watch knew all of its objects once (of an absent API: none)."""
+        return bool(self._reflectors) and all(one.synced for one in self._reflectors)
+
+    @property
+    def stale(self) -> bool:
+        """Whether any watch is without contact for so long that its routes may be wrong."""
+        return any(one.stale for one in self._reflectors)
+
+    @property
+    def statuses(self) -> tuple[ReflectorStatus, ...]:
+        """How each watch fares."""
+        return tuple(one.status for one in self._reflectors)
+
+    @property
+    def malformed(self) -> tuple[Malformed, ...]:
+        """The objects that have no route because they cannot be judged."""
+        return tuple(one for intake in self._intakes.values() for one in intake.malformed)
+
+    async def wait_synced(self) -> None:
+        """Wait until `synced`."""
+        for reflector in self._reflectors:
+            await reflector.wait_synced()
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            self.client = await stack.enter_async_context(KubeClient.connect(self._config))
+            self.writer = SandboxWriter(
+                self.client, self._intakes, self._wall_clock, self._counters
+            )
+            stack.push_async_callback(self.writer.close)
+            self._reflectors = self._make_reflectors()
+            group = await stack.enter_async_context(asyncio.TaskGroup())
+            for reflector in self._reflectors:
+                stack.callback(group.create_task(reflector.run(), name=reflector.name).cancel)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            await self._stack.__aexit__(kind, error, traceback)
+        except BaseExceptionGroup as group:
+            # The body's own error leaves as it came, and not as a group of one.
+            if group.exceptions != (error,):
+                raise
+
+    def _make_reflectors(self) -> tuple[Reflector, ...]:
+        namespaces = self._config.namespaces or (None,)
+        return tuple(
+            self._make_reflector(intake, namespace)
+            for intake in self._intakes.values()
+            for namespace in namespaces
+        )
+
+    def _make_reflector(self, intake: Intake, namespace: str | None) -> Reflector:
+        dialect = intake.dialect
+        return Reflector(
+            dialect.name if namespace is None else f"{dialect.name}/{namespace}",
+            Selection(dialect.resource, namespace, self._config.label_selector),
+            self.client,
+            Feed(intake, namespace),
+            self._config,
+            clock=self._clock,
+            chance=self._chance,
+        )
+
+    def _show(self, instruments: Instruments) -> None:
+        instruments.gauges(
+            "watch_synced", "Whether a watch has known all its objects once.", "watch",
+            self._each(lambda one: float(one.synced)),
+        )  # fmt: skip
+        instruments.gauges(
+            "watch_stale", "Whether a watch lacks contact for too long.", "watch",
+            self._each(lambda one: float(one.stale)),
+        )  # fmt: skip
+        instruments.gauges(
+            "watch_healthy", "Whether a watch is open.", "watch",
+            self._each(lambda one: float(one.status.phase is Phase.WATCHING)),
+        )  # fmt: skip
+        instruments.gauges(
+            "watch_silence_seconds", "Seconds since a watch heard anything.", "watch",
+            self._each(lambda one: one.silent_for),
+        )  # fmt: skip
+        instruments.gauges(
+            "watch_restarts", "Lists and watches begun again, by reason.", "reason",
+            self._restarts,
+        )  # fmt: skip
+        instruments.gauge(
+            "unrouted_objects", "Objects that cannot be judged, so have no route.",
+            lambda: len(self.malformed),
+        )  # fmt: skip
+
+    def _each(self, read: Callable[[Reflector], float]) -> Callable[[], Mapping[str, float]]:
+        return lambda: {one.name: read(one) for one in self._reflectors}
+
+    def _restarts(self) -> Mapping[str, float]:
+        counts = dict.fromkeys((reason.value for reason in Reason), 0.0)
+        for status in self.statuses:
+            for reason, count in status.restarts.items():
+                counts[reason.value] += count
+        return counts

@@ -1,0 +1,29 @@
+"""What listing and watching may end in, beside the errors that every layer knows."""
+
+from __future__ import annotations
+
+from gateway.sandbox.errors import ApiUnavailable, ClusterError
+
+
+class ConfigInvalid(ClusterError):
+    """There is no usable kubeconfig or service account."""
+
+
+class Expired(ClusterError):
+    """The API no longer (or, restored from a backup, not yet) knows this resourceVersion (410)."""
+
+
+class ApiNotInstalled(ClusterError):
+    """The API server does not serve this resource (404 on its collection)."""
+
+
+class ApiUnreachable(ApiUnavailable):
+    """No answer: no connection, or it broke, or it took too long."""
+
+
+class Silence(ApiUnreachable):
+    """A watch said nothing for longer than a living peer would."""
+
+
+class Garbled(ApiUnavailable):
+    """The answer is not what the Kubernetes API conventions promise."""

@@ -1,0 +1,118 @@
+"""Which state a sandbox is in and why, and what becomes of a request to it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from gateway.dialects import base
+from gateway.explain.case import Case, plain
+from gateway.sandbox.model import State
+from gateway.sandbox.policy import Verdict, outcome
+from gateway.sandbox.texts import format_time
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from gateway.dialects.base import RawObject
+    from gateway.sandbox.model import Route
+
+MEANINGS: Final[Mapping[State, str]] = {
+    State.CREATING: "it has not run yet",
+    State.RUNNING: "it is ready and takes requests",
+    State.PAUSING: "it is being put to sleep",
+    State.PAUSED: "it sleeps",
+    State.RESUMING: "it is to run, but is not ready yet",
+    State.BLOCKED: "its platform lets no traffic reach it now",
+    State.DEAD: "it is gone for good",
+}
+
+REASONS: Final[Mapping[str, str]] = {
+    "deleting": "it is being deleted",
+    "pool_member": "it waits in a pool and nobody has claimed it",
+    "unknown_phase": "its API reports a phase that this gateway does not know",
+    "upgrading": "its platform upgrades it",
+    "recycling": "its platform recycles it",
+    "succeeded": "its workload has finished",
+    "failed": "its workload has failed",
+    "terminating": "it is being torn down",
+}
+
+
+def told_state(case: Case) -> Iterator[str]:
+    """Tell the state and what it was judged from."""
+    route = case.route
+    yield f"{case.state.value}: {MEANINGS[case.state]}"
+    if route.reason:
+        yield f"reason: {REASONS.get(route.reason, plain(route.reason))}"
+    yield from _expiry(case)
+    yield f"id {plain(route.id)}, uid {plain(route.uid)}"
+    if case.raw is not None:
+        yield from _read(case, case.raw)
+
+
+def _expiry(case: Case) -> Iterator[str]:
+    expires_at = case.route.expires_at
+    if expires_at is not None:
+        tense = "expired" if expires_at <= case.now else "expires"
+        yield f"{tense} at {format_time(expires_at)} (spec.shutdownTime)"
+
+
+def _read(case: Case, raw: RawObject) -> Iterator[str]:
+    """Tell what the judgement was made from."""
+    phase = base.text(base.section(raw, "status"), "phase", "status")
+    wanted = "Running" if case.dialect.wake_patch(raw, case.now) is None else "Paused"
+    yield f"wanted {wanted}, reported phase {plain(phase) if phase else '(none)'}"
+    generation = base.section(raw, "metadata").get("generation")
+    observed = base.section(raw, "status").get("observedGeneration")
+    if isinstance(generation, int) and isinstance(observed, int) and observed < generation:
+        yield f"its controller has not seen the latest change yet ({observed} of {generation})"
+    pause_time = base.section(raw, "spec").get("pauseTime")
+    if isinstance(pause_time, str):
+        yield f"its own controller pauses it at {plain(pause_time)} (spec.pauseTime)"
+    yield from _conditions(raw)
+
+
+def _conditions(raw: RawObject) -> Iterator[str]:
+    conditions = base.section(raw, "status").get("conditions")
+    for one in conditions if isinstance(conditions, list) else []:
+        if isinstance(one, dict):
+            told = [f"condition {one.get('type')}={one.get('status')}"]
+            told += [f"since {one['lastTransitionTime']}"] if one.get("lastTransitionTime") else []
+            told += [str(one[name]) for name in ("reason", "message") if one.get(name)]
+            yield plain(", ".join(told))
+
+
+def told_request(case: Case) -> Iterator[str]:
+    """Tell what becomes of a request now, by the policy table."""
+    yield _fate(case)
+    yield _ports(case.route)
+    yield _credential(case.route)
+
+
+def _fate(case: Case) -> str:
+    route, verdict = case.route, outcome(case.route, case.now)
+    if verdict is Verdict.FORWARD:
+        return f"is forwarded to {route.address}"
+    if verdict is Verdict.WAIT:
+        return "waits until it is ready, without waking anything, and is then forwarded"
+    if isinstance(verdict, Verdict):
+        return f"wakes it and is forwarded once it is ready, within {case.wake_timeout:g} s"
+    return f"is refused: {verdict.status} {verdict.reason}: {verdict.detail}"
+
+
+def _ports(route: Route) -> str:
+    if route.ports is None:
+        return "ports: any"
+    if not route.ports:
+        return "ports: none may be reached (403 forbidden)"
+    return f"ports: {', '.join(map(str, sorted(route.ports)))}; any other is 403 forbidden"
+
+
+def _credential(route: Route) -> str:
+    if route.credential is None:
+        return "credential: none is set; auth_mode access-token refuses it unless allow_tokenless"
+    if route.credential.token is not None:
+        return "credential: an access token is set"
+    if route.credential.sha256 is not None:
+        return "credential: the SHA-256 of an access token is set"
+    return "credential: one is set but cannot be used, so every access token is refused"

@@ -1,0 +1,102 @@
+"""What settings must fulfil together."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from gateway.settings.choices import AuthMode, TargetScheme
+from gateway.settings.model import Settings, kind_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """Settings that contradict each other, or the world; the first name is the likelier error."""
+
+    names: tuple[str, ...]
+    message: str
+
+
+#: The first must not exceed the second.
+ORDERED: Final = (
+    ("wake_breaker_min", "wake_breaker_max"),
+    ("wake_waiters_per_sandbox", "wake_waiters_total"),
+    ("wake_namespace_patches_per_second", "wake_patches_per_second"),
+    ("wake_namespace_patches_burst", "wake_patches_burst"),
+    ("upstream_connect_timeout", "upstream_dial_timeout"),
+    ("watch_idle_timeout", "stale_after"),
+)
+
+TARGET_HEADERS: Final = (
+    "e2b_id_header", "e2b_port_header", "agent_id_header", "agent_namespace_header",
+    "agent_port_header", "agent_uid_header", "agent_timeout_header",
+)  # fmt: skip
+
+#: They steer HTTP itself or carry credentials: none can name a target.
+RESERVED_HEADERS: Final = frozenset({
+    "host", "connection", "content-length", "transfer-encoding", "te", "trailer", "upgrade",
+    "keep-alive", "proxy-connection", "expect", "via", "authorization", "cookie",
+    "x-access-token", "forwarded", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host",
+})  # fmt: skip
+
+
+def conflicts(settings: Settings) -> Iterator[Conflict]:
+    """Find what no single setting shows."""
+    yield from _order(settings)
+    yield from _listeners(settings)
+    yield from _headers(settings)
+    yield from _schemes(settings)
+    yield from _credentials(settings)
+
+
+def _order(settings: Settings) -> Iterator[Conflict]:
+    for low, high in ORDERED:
+        if getattr(settings, low) > getattr(settings, high):
+            shown = [
+                f"{name} ({kind_of(name).show(getattr(settings, name))})" for name in (low, high)
+            ]
+            yield Conflict((low, high), " must not exceed ".join(shown))
+
+
+def _listeners(settings: Settings) -> Iterator[Conflict]:
+    if settings.data_listen == settings.admin_listen and settings.data_listen.port:
+        names = ("data_listen", "admin_listen")
+        yield Conflict(names, "data_listen and admin_listen must differ")
+
+
+def _headers(settings: Settings) -> Iterator[Conflict]:
+    by_name = {name: getattr(settings, name).lower() for name in TARGET_HEADERS}
+    uses = Counter(by_name.values())
+    shared = tuple(name for name, header in by_name.items() if uses[header] > 1)
+    if shared:
+        yield Conflict(shared, f"{' and '.join(shared)} must name different headers")
+    for name, header in by_name.items():
+        if header in RESERVED_HEADERS:
+            yield Conflict((name,), f"{name} must not be a header with another meaning")
+
+
+def _schemes(settings: Settings) -> Iterator[Conflict]:
+    if TargetScheme.HOST in settings.target_schemes:
+        return
+    for name in ("host_suffixes", "host_map"):
+        if getattr(settings, name):
+            message = f"{name} has no effect: target_schemes lacks host"
+            yield Conflict((name, "target_schemes"), message)
+
+
+def _credentials(settings: Settings) -> Iterator[Conflict]:
+    """A credential setting without effect is refused: its writer believes that it protects."""
+    scoped = settings.auth_mode is AuthMode.SCOPED_TOKEN
+    if scoped and settings.scoped_token_keys_file is None:
+        message = "auth_mode scoped-token needs scoped_token_keys_file"
+        yield Conflict(("auth_mode", "scoped_token_keys_file"), message)
+    if not scoped and settings.scoped_token_keys_file is not None:
+        message = "scoped_token_keys_file has no effect: auth_mode is not scoped-token"
+        yield Conflict(("scoped_token_keys_file", "auth_mode"), message)
+    if settings.allow_tokenless and settings.auth_mode is not AuthMode.ACCESS_TOKEN:
+        message = "allow_tokenless has no effect: auth_mode is not access-token"
+        yield Conflict(("allow_tokenless", "auth_mode"), message)

@@ -1,0 +1,290 @@
+"""Every knob of the gateway, once: its type, unit, default and meaning.
+
+A knob's name is its key in the YAML file; `SBXGW_` and the name in upper case is its environment
+variable. Defaults are written as a user would write them. The reference is rendered from here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from gateway.settings import kinds
+from gateway.settings.choices import AuthMode, DialectName, LogFormat, LogLevel, TargetScheme
+from gateway.settings.kinds import HostTarget, ListenAddress, Network
+
+# ---- types --------------------------------------------------------------------------------------
+
+Duration = Annotated[float, kinds.duration()]
+DurationOrZero = Annotated[float, kinds.duration(zero=True)]
+Size = Annotated[int, kinds.size()]
+SizeOrZero = Annotated[int, kinds.size(zero=True)]
+Count = Annotated[int, kinds.integer(1, 10_000_000)]
+CountOrZero = Annotated[int, kinds.integer(0, 10_000_000)]
+Rate = Annotated[float, kinds.rate()]
+Port = Annotated[int, kinds.integer(1, 65535)]
+Switch = Annotated[bool, kinds.switch()]
+Listen = Annotated[ListenAddress, kinds.listen_address()]
+Networks = Annotated[tuple[Network, ...], kinds.many(kinds.network())]
+# RFC 9110 §5.6.2: a field name is a token.
+Header = Annotated[str, kinds.matching(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", "a header field name")]
+_METHOD = kinds.matching(r"[A-Z][A-Z-]*", "a method in upper case, such as HEAD")
+Methods = Annotated[tuple[str, ...], kinds.many(_METHOD)]
+_PATH = kinds.matching(r"/[!-~]*", "a path that begins with a slash")
+Paths = Annotated[tuple[str, ...], kinds.many(_PATH)]
+_PHRASE = kinds.matching(r"[ -~]+", "a part of a User-Agent, such as kube-probe/")
+Phrases = Annotated[tuple[str, ...], kinds.many(_PHRASE)]
+_SUFFIX = kinds.matching(kinds.HOSTNAME, "a DNS name such as sandboxes.example.com", lower=True)
+Suffixes = Annotated[tuple[str, ...], kinds.many(_SUFFIX)]
+Hosts = Annotated[dict[str, HostTarget], kinds.host_map()]
+Namespace = Annotated[str, kinds.matching(kinds.LABEL, "a namespace's name")]
+_NAMESPACE = kinds.matching(kinds.LABEL, "a namespace's name")
+Namespaces = Annotated[tuple[str, ...], kinds.many(_NAMESPACE)]
+Prefix = Annotated[str, kinds.matching(r"(/[A-Za-z0-9._~-]+)+", "a path such as /kruise")]
+Text = Annotated[str, kinds.matching(r"[ -~]*", "plain text")]
+OptionalText = Annotated[str | None, kinds.optional(kinds.matching(r"[!-~ ]+", "plain text"))]
+_FILE = kinds.file_path()
+# Hidden: whoever writes the secret itself where its file belongs must not read it in a log.
+_SECRET_FILE = kinds.file_path(hidden=True)
+File = Annotated[Path | None, kinds.optional(_FILE)]
+SecretFile = Annotated[Path | None, kinds.optional(_SECRET_FILE)]
+Schemes = Annotated[tuple[TargetScheme, ...], kinds.many(kinds.choice(TargetScheme), at_least=1)]
+Dialects = Annotated[tuple[DialectName, ...], kinds.many(kinds.choice(DialectName), at_least=1)]
+Auth = Annotated[AuthMode, kinds.choice(AuthMode)]
+Level = Annotated[LogLevel, kinds.choice(LogLevel)]
+Format = Annotated[LogFormat, kinds.choice(LogFormat)]
+
+
+def _knob(default: object, meaning: str) -> Any:
+    """A setting, its default written as a user would write it (and validated like that)."""
+    return Field(default=default, description=meaning)
+
+
+class Group(BaseModel):
+    """Settings that belong together; the docstring is their heading in the reference."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+# ---- the knobs ----------------------------------------------------------------------------------
+
+
+class Listeners(Group):
+    """Listeners"""
+
+    data_listen: Listen = _knob("0.0.0.0:8080", "Where requests for sandboxes come in.")
+    admin_listen: Listen = _knob(
+        "0.0.0.0:8081", "Where health, readiness, metrics and the admin API are served."
+    )
+    admin_token_file: SecretFile = _knob(
+        None,
+        "File with the bearer token of the admin API. "
+        "Without one, that API answers loopback clients only.",
+    )
+    trusted_proxies: Networks = _knob(
+        "",
+        "Peers whose X-Forwarded-* and Forwarded headers are believed and extended. "
+        "All others' are overwritten.",
+    )
+
+
+class Targets(Group):
+    """Which sandbox a request is for"""
+
+    target_schemes: Schemes = _knob(
+        "e2b,agent-sandbox,host,path", "How requests may name a sandbox; the first match counts."
+    )
+    e2b_id_header: Header = _knob("e2b-sandbox-id", "Scheme e2b: header with the sandbox id.")
+    e2b_port_header: Header = _knob("e2b-sandbox-port", "Scheme e2b: header with the port.")
+    e2b_default_port: Port = _knob(
+        "49983", "Port where a request of the schemes e2b or host map names none."
+    )
+    agent_id_header: Header = _knob(
+        "X-Sandbox-ID", "Scheme agent-sandbox: header with the sandbox's name."
+    )
+    agent_namespace_header: Header = _knob(
+        "X-Sandbox-Namespace", "Scheme agent-sandbox: header with the namespace."
+    )
+    agent_port_header: Header = _knob(
+        "X-Sandbox-Port", "Scheme agent-sandbox: header with the port."
+    )
+    agent_uid_header: Header = _knob(
+        "X-Sandbox-UID", "Scheme agent-sandbox: header with the uid that the sandbox must have."
+    )
+    agent_timeout_header: Header = _knob(
+        "X-Sandbox-Timeout",
+        "Scheme agent-sandbox: header with the seconds that the response may take; "
+        "upstream_head_timeout is its upper bound.",
+    )
+    agent_default_namespace: Namespace = _knob(
+        "default", "Scheme agent-sandbox: namespace where a request names none."
+    )
+    agent_default_port: Port = _knob(
+        "8888", "Scheme agent-sandbox: port where a request names none."
+    )
+    host_suffixes: Suffixes = _knob(
+        "", "Scheme host: domains under which PORT-ID.DOMAIN names a sandbox."
+    )
+    host_map: Hosts = _knob("", "Scheme host: exact hosts and the sandbox ids they stand for.")
+    path_prefix: Prefix = _knob("/kruise", "Scheme path: prefix of /ID/PORT/REST.")
+
+
+class Credentials(Group):
+    """Who may reach a sandbox"""
+
+    auth_mode: Auth = Field(
+        description="What a request must prove. access-token: the sandbox's own token; "
+        "scoped-token: a signed token for one sandbox; none: nothing, so everyone who reaches "
+        "data_listen reaches and wakes every sandbox. `serve` wants the choice to be made; "
+        "`local` takes none."
+    )
+    allow_tokenless: Switch = _knob(
+        "false", "Mode access-token: let everyone reach a sandbox that has no token."
+    )
+    scoped_token_keys_file: SecretFile = _knob(
+        None,
+        "Mode scoped-token: file with the signing keys, a line each: KEY-ID:SECRET in base64, "
+        "32 bytes or more. The gateway accepts every key in it.",
+    )
+
+
+class Requests(Group):
+    """Limits on requests"""
+
+    max_uri_bytes: Size = _knob("16KiB", "Longest request target; over it 414.")
+    max_header_bytes: Size = _knob("64KiB", "Largest request head; over it 431.")
+    max_headers: Count = _knob("128", "Most header fields of a request; over it 431.")
+    max_body_bytes: SizeOrZero = _knob("0", "Largest request body; over it 413. 0: unlimited.")
+    request_head_timeout: Duration = _knob("15s", "From a request's first byte to its whole head.")
+    body_progress_timeout: Duration = _knob("60s", "Longest silence of a client within a body.")
+    keep_alive_timeout: Duration = _knob("75s", "Longest idle time of a client's connection.")
+    linger_timeout: DurationOrZero = _knob(
+        "5s", "How long an unread body is drained before a connection is closed."
+    )
+    max_connections: Count = _knob("20000", "Most client connections at once.")
+
+
+class Upstream(Group):
+    """Connections to sandboxes"""
+
+    upstream_connect_timeout: Duration = _knob("5s", "One attempt to connect.")
+    upstream_dial_timeout: Duration = _knob("15s", "All attempts of one request to connect.")
+    upstream_head_timeout: Duration = _knob(
+        "300s", "From the end of the request to the head of the response; over it 504."
+    )
+    tunnel_idle_timeout: Duration = _knob("1h", "Longest silence of a tunnel, such as a WebSocket.")
+    pool_idle_timeout: Duration = _knob("60s", "How long an idle connection is kept for reuse.")
+    pool_max_idle_per_sandbox: CountOrZero = _knob("64", "Most idle connections to one sandbox.")
+    upstream_allow_cidrs: Networks = _knob(
+        "", "Networks in which sandboxes may have their address. Empty: any that is not denied."
+    )
+    upstream_deny_cidrs: Networks = _knob(
+        "",
+        "Networks that are never dialled, beside loopback, link-local and the gateway's own "
+        "addresses.",
+    )
+    preserve_host: Switch = _knob(
+        "true", "Send the client's Host to the sandbox; else the sandbox's address and port."
+    )
+    port_retry_timeout: DurationOrZero = _knob(
+        "10s", "After a wake, how long a port that refuses is dialled again."
+    )
+
+
+class Waking(Group):
+    """Waking"""
+
+    wake_timeout: Duration = _knob(
+        "2m", "How long one wake may take; a sandbox's own wake-timeout comes first."
+    )
+    wait_timeout: Duration = _knob("2m", "How long one request waits for its sandbox.")
+    wake_waiters_per_sandbox: Count = _knob("2000", "Most requests that wait for one sandbox.")
+    wake_waiters_total: Count = _knob("20000", "Most requests that wait at once.")
+    wake_waiting_bytes: Size = _knob("256MiB", "Most memory that waiting requests may hold.")
+    wake_patches_per_second: Rate = _knob("100", "Wakes asked of the Kubernetes API per second.")
+    wake_patches_burst: Count = _knob("200", "Wakes above that rate that a quiet time saves up.")
+    wake_namespace_patches_per_second: Rate = _knob("50", "The same rate for one namespace.")
+    wake_namespace_patches_burst: Count = _knob("100", "The same burst for one namespace.")
+    wake_breaker_failures: Count = _knob(
+        "3", "Failed wakes in a row after which a sandbox's requests fail at once for a while."
+    )
+    wake_breaker_min: Duration = _knob("2s", "The first such while; it doubles with each failure.")
+    wake_breaker_max: Duration = _knob("60s", "The longest such while.")
+    never_wake_methods: Methods = _knob("", "Methods of requests that never wake a sandbox.")
+    never_wake_paths: Paths = _knob(
+        "", "Beginnings of forwarded paths whose requests never wake a sandbox."
+    )
+    never_wake_user_agents: Phrases = _knob(
+        "kube-probe/,ELB-HealthChecker/,GoogleHC/",
+        "Parts of the User-Agent, in any case, of requests that never wake a sandbox.",
+    )
+    never_wake_prefetch: Switch = _knob("true", "Browsers' speculative loads never wake a sandbox.")
+    never_wake_upgrades: Switch = _knob(
+        "false", "Upgrades, such as WebSockets that reconnect by themselves, never wake a sandbox."
+    )
+
+
+class Cluster(Group):
+    """Kubernetes"""
+
+    dialects: Dialects = _knob("native,kruise", "Sandbox APIs that are watched.")
+    namespaces: Namespaces = _knob("", "Namespaces that are watched. Empty: all.")
+    label_selector: Text = _knob("", "Only sandboxes with these labels: Kubernetes' own syntax.")
+    kubeconfig: File = _knob(
+        None, "Kubeconfig file. Without one: the pod's service account, else ~/.kube/config."
+    )
+    kube_context: OptionalText = _knob(None, "Context of the kubeconfig. Without one: its current.")
+    list_page_size: Count = _knob("500", "Objects per page of a list.")
+    watch_timeout: Duration = _knob("5m", "How long one watch lasts before it is renewed.")
+    watch_idle_timeout: Duration = _knob("90s", "Silence after which a watch counts as broken.")
+    kube_request_timeout: Duration = _knob("10s", "One request to the Kubernetes API.")
+    stale_after: Duration = _knob(
+        "5m", "Time without contact to the Kubernetes API after which the gateway is unready."
+    )
+
+
+class Operation(Group):
+    """Shutdown and logs"""
+
+    drain_delay: DurationOrZero = _knob(
+        "5s", "From SIGTERM (unready at once) to the refusal of new connections."
+    )
+    drain_timeout: DurationOrZero = _knob("60s", "How long requests in flight may then take.")
+    access_log: Switch = _knob("true", "Write one line for each request.")
+    log_level: Level = _knob("info", "Least level of the gateway's own log.")
+    log_format: Format = _knob("json", "How a log line is written.")
+
+
+class Settings(Listeners, Targets, Credentials, Requests, Upstream, Waking, Cluster, Operation):
+    """All settings of one gateway. Made by `gateway.settings.load`; direct use is for tests."""
+
+
+#: In the order of the reference.
+GROUPS: Final[tuple[type[Group], ...]] = (
+    Listeners, Targets, Credentials, Requests, Upstream, Waking, Cluster, Operation,
+)  # fmt: skip
+
+
+NAMES: Final = tuple(name for group in GROUPS for name in group.model_fields)
+
+
+def kind_of(name: str) -> kinds.Kind[Any]:
+    """Return the kind of a setting's values."""
+    found = [one for one in Settings.model_fields[name].metadata if isinstance(one, kinds.Kind)]
+    return found[0]
+
+
+def effective(settings: Settings) -> dict[str, str]:
+    """Return every setting as it would be written in the environment."""
+    return {name: kind_of(name).show(getattr(settings, name)) for name in NAMES}
+
+
+def shown_default(name: str) -> str | None:
+    """Return a setting's default as it would be written in the environment; None: it has none."""
+    field = Settings.model_fields[name]
+    if field.is_required():
+        return None
+    kind = kind_of(name)
+    return kind.show(kind.parse(field.default))

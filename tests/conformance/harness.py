@@ -1,0 +1,245 @@
+"""The real data plane between bare sockets, and the proof that nothing of a test is left."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import ipaddress
+import json
+import logging
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from gateway.auth.authenticator import NoAuth
+from gateway.proxy.exchange import Timeouts
+from gateway.proxy.front import FrontConfig
+from gateway.proxy.handler import ProxyConfig
+from gateway.proxy.parser import SPECIAL, RequestLimits
+from gateway.proxy.plane import DataPlane, PlaneConfig
+from gateway.proxy.reach import ReachConfig
+from gateway.proxy.target import TargetConfig
+from gateway.sandbox.model import State
+from gateway.sandbox.registry import Registry
+from gateway.telemetry.access_log import AccessLog
+from gateway.telemetry.instruments import PREFIX, Instruments
+from gateway.upstream.addresses import AddressGuard
+from gateway.upstream.pool import Pool
+from gateway.wake.config import WakeConfig
+from gateway.wake.waker import Waker
+
+from .sandboxes import Sandboxes
+from .upstream import Upstream
+from .wire import PATIENCE, Client
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from gateway.auth.authenticator import Authenticator
+
+    from .upstream import Script
+
+LOOPBACK = AddressGuard(allow=(ipaddress.ip_network("127.0.0.0/8"),))
+
+
+class Gateway:
+    """A gateway on a port of its own. Keywords change what a test is about."""
+
+    def __init__(
+        self,
+        *,
+        registry: Registry | None = None,
+        authenticator: Authenticator | None = None,
+        guard: AddressGuard = LOOPBACK,
+        limits: RequestLimits | None = None,
+        timeouts: Timeouts | None = None,
+        targets: TargetConfig | None = None,
+        reach: ReachConfig | None = None,
+        wake: WakeConfig | None = None,
+        trusted: Callable[[str], bool] = lambda _: False,
+        synced: Callable[[], bool] = lambda: True,
+        preserve_host: bool = True,
+        max_idle: int = 64,
+        connect_timeout: float = 5.0,
+        **front: Any,
+    ) -> None:
+        self.registry = registry or Registry()
+        self.instruments = Instruments()
+        self.sandboxes = Sandboxes(self.registry)
+        self.waker = Waker(self.registry, self.sandboxes, wake or WakeConfig(), self.instruments)
+        self.pool = Pool(
+            guard,
+            self.instruments,
+            connect_timeout=connect_timeout,
+            idle_timeout=60.0,
+            max_idle_per_sandbox=max_idle,
+        )
+        self._log = io.BytesIO()
+        self._access_log = AccessLog(self._log, self.instruments)
+        targets, authenticator = targets or TargetConfig(), authenticator or NoAuth()
+        names = SPECIAL | targets.header_names() | authenticator.names
+        config = PlaneConfig(
+            FrontConfig(limits or RequestLimits(), names, trusted, **front),
+            targets,
+            reach or ReachConfig(),
+            ProxyConfig(timeouts or Timeouts(), preserve_host),
+        )
+        self.plane = DataPlane(
+            config,
+            self.registry,
+            self.pool,
+            self.waker,
+            authenticator,
+            self.instruments,
+            self._access_log,
+            synced=synced,
+            clock=time.time,
+        )
+        self.address = ("", 0)
+        self.port = 0
+        self.clients: list[Client] = []
+
+    # ---- for tests
+
+    async def client(self, *, buffer: int = 0) -> Client:
+        """Connect a client."""
+        client = await Client.connect(self.address, buffer=buffer)
+        self.clients.append(client)
+        return client
+
+    async def ask(self, request: bytes, method: str = "GET") -> Any:
+        """Send a request on a connection of its own and return the response."""
+        client = await self.client()
+        await client.send(request)
+        response = await client.response(method)
+        client.close()
+        return response
+
+    def head(
+        self, method: str, target: str, *fields: str, to: str = "box", port: int | None = None
+    ) -> bytes:
+        """Return a request head for a sandbox, by E2B's headers."""
+        lines = (
+            f"{method} {target} HTTP/1.1",
+            "Host: box.example",
+            f"E2b-Sandbox-Id: {to}",
+            f"E2b-Sandbox-Port: {port or self.port}",
+            *fields,
+        )
+        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+    def get(self, target: str = "/", *fields: str, **where: Any) -> bytes:
+        return self.head("GET", target, *fields, **where)
+
+    def post(self, target: str, body: bytes, *fields: str, **where: Any) -> bytes:
+        return self.head("POST", target, f"Content-Length: {len(body)}", *fields, **where) + body
+
+    def number(self, name: str, **labels: str) -> float:
+        """Return what an instrument shows now."""
+        for family in self.instruments.collect():
+            for sample in family.samples:
+                if sample.name == PREFIX + name and sample.labels == labels:
+                    return float(sample.value)
+        raise LookupError(name)
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for a sandbox."""
+        return int(self.number("wake_waiting_requests"))
+
+    def log(self) -> list[dict[str, Any]]:
+        """Return the access log so far."""
+        self._access_log.flush()
+        return [json.loads(line) for line in self._log.getvalue().splitlines()]
+
+    # ---- running it
+
+    async def close(self) -> None:
+        """Close the clients; then everything must come to rest by itself, and only then end."""
+        for client in self.clients:
+            client.close()
+        await eventually(lambda: self.plane.in_flight == 0, "requests are still under way")
+        assert self.waiting == 0, "places to wait were not given back"
+        self.sandboxes.delete_all()
+        await eventually(lambda: self.pool.open_connections == 0, "connections to sandboxes stand")
+        await self.abort()
+
+    async def abort(self) -> None:
+        for client in self.clients:
+            client.close()
+        await self.plane.close()
+        await self.waker.close()
+        self._access_log.flush()
+
+
+@asynccontextmanager
+async def gateway(
+    script: Script | None = None,
+    *,
+    state: State = State.RUNNING,
+    buffer: int = 0,
+    route: dict[str, Any] | None = None,
+    **changes: Any,
+) -> AsyncIterator[tuple[Gateway, Upstream]]:
+    """Run a gateway and, given a script, one sandbox `box` in front of which it stands.
+
+    Once the body is through, nothing may be left: no request, no place, no connection, no task,
+    and nothing may have been logged as an error.
+    """
+    before = asyncio.all_tasks()
+    with _no_errors_logged():
+        made = Gateway(**changes)
+        upstream = Upstream(script or _refuse)
+        try:
+            await upstream.start(buffer=buffer)
+            made.port = upstream.port
+            made.address = await made.plane.start("127.0.0.1", 0)
+            if script is not None:
+                made.sandboxes.add("box", state, **(route or {}))
+            yield made, upstream
+        except BaseException:
+            await made.abort()
+            await asyncio.gather(upstream.stop(), return_exceptions=True)
+            raise
+        await made.close()
+        await upstream.stop()
+        await eventually(lambda: asyncio.all_tasks() <= before, "tasks are left")
+
+
+async def eventually(check: Callable[[], object], otherwise: str = "", within: float = 5.0) -> None:
+    """Return once `check` is true; fail if it is not in time."""
+    try:
+        async with asyncio.timeout(within):
+            while not check():
+                await asyncio.sleep(0.002)
+    except TimeoutError:
+        raise AssertionError(otherwise or "it never came true") from None
+
+
+async def _refuse(leg: Any) -> None:
+    raise AssertionError("nothing was to be dialled")
+
+
+class _Errors(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.seen: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.seen.append(logging.Formatter().format(record))
+
+
+class _no_errors_logged:  # noqa: N801 - reads as what it says
+    """Whatever the gateway, aiohttp or the loop complains about fails the test."""
+
+    def __enter__(self) -> None:
+        self._errors = _Errors()
+        logging.getLogger().addHandler(self._errors)
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        logging.getLogger().removeHandler(self._errors)
+        if error is None:
+            assert self._errors.seen == []
+
+
+__all__ = ["LOOPBACK", "PATIENCE", "Gateway", "eventually", "gateway"]

@@ -1,0 +1,67 @@
+"""Routes and keys as values."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError
+
+import pytest
+
+from gateway.sandbox.model import Credential, Key, State
+
+from .routes import make_route
+
+
+@pytest.mark.parametrize(
+    ("expires_at", "now", "state"),
+    [
+        (None, 1e12, State.RUNNING),
+        (100.0, 99.999, State.RUNNING),
+        (100.0, 100.0, State.DEAD),
+        (100.0, 100.001, State.DEAD),
+        (0.0, 0.0, State.DEAD),
+    ],
+)
+def test_a_sandbox_is_dead_from_the_moment_it_expires(
+    expires_at: float | None, now: float, state: State
+) -> None:
+    assert make_route(expires_at=expires_at).state_at(now) is state
+
+
+@pytest.mark.parametrize("state", State)
+def test_expiry_beats_every_state_and_without_it_the_state_stands(state: State) -> None:
+    assert make_route(state=state, expires_at=5.0).state_at(5.0) is State.DEAD
+    assert make_route(state=state, expires_at=5.0).state_at(4.0) is state
+
+
+@pytest.mark.parametrize(
+    ("ports", "port", "allowed"),
+    [
+        (None, 1, True),
+        (None, 65535, True),
+        (frozenset({8080}), 8080, True),
+        (frozenset({8080}), 8081, False),
+        (frozenset(), 8080, False),
+    ],
+)
+def test_no_list_of_ports_allows_any_and_an_empty_one_allows_none(
+    ports: frozenset[int] | None, port: int, allowed: bool
+) -> None:
+    assert make_route(ports=ports).allows_port(port) is allowed
+
+
+def test_a_credential_never_shows_in_a_log() -> None:
+    credential = Credential(token="hunter2", sha256="ab" * 32)
+    shown = repr(make_route(credential=credential))
+    assert "hunter2" not in shown
+    assert "abab" not in shown
+
+
+def test_a_key_prints_as_namespace_and_name_and_sorts() -> None:
+    assert str(Key("native", "b", "a")) == "b/a"
+    assert Key("native", "a", "b") < Key("native", "b", "a") < Key("other", "a", "a")
+
+
+def test_a_route_cannot_be_changed() -> None:
+    route = make_route()
+    with pytest.raises(FrozenInstanceError):
+        route.uid = "another"  # type: ignore[misc]

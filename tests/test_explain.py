@@ -1,0 +1,323 @@
+"""Explanations: the state and its why, what a request meets, and what to do next."""
+
+from __future__ import annotations
+
+import json
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.dialects.kruise import Kruise
+from gateway.dialects.native import Native
+from gateway.explain import NOT_RESUMABLE, Surroundings, explain
+from gateway.explain.state import MEANINGS, REASONS
+from gateway.sandbox import errors, states
+from gateway.sandbox.model import State
+from gateway.sandbox.texts import parse_time
+
+if TYPE_CHECKING:
+    from gateway.dialects.base import Dialect, RawObject
+    from gateway.explain import Explanation
+
+NOW = parse_time("2026-11-22T10:20:30Z")
+OURS = "sandbox-gateway.dev/wake-on-traffic"
+THEIRS = "agents.kruise.io/wake-on-traffic"
+
+BASE: RawObject = {
+    "metadata": {"namespace": "team-a", "name": "box", "uid": "uid-1", "resourceVersion": "5"}
+}
+READY = {"type": "Ready", "status": "True", "reason": "Up", "message": "all is well"}
+NATIVE_RUNNING: RawObject = BASE | {
+    "spec": {"desiredState": "Running"},
+    "status": {"phase": "Running", "podIP": "10.0.0.7", "conditions": [READY]},
+}
+NATIVE_PAUSED: RawObject = BASE | {
+    "spec": {"desiredState": "Paused"},
+    "status": {"phase": "Paused"},
+}
+KRUISE_PAUSED: RawObject = BASE | {
+    "spec": {"paused": True},
+    "status": {"phase": "Paused", "conditions": [{"type": "SandboxPaused", "status": "True"}]},
+}
+
+
+def native(raw: RawObject, now: float = NOW) -> Explanation:
+    return _explained(Native(), raw, now)
+
+
+def kruise(raw: RawObject, now: float = NOW) -> Explanation:
+    return _explained(Kruise(), raw, now)
+
+
+def _explained(dialect: Dialect, raw: RawObject, now: float) -> Explanation:
+    return explain(dialect.route(raw), raw, dialect, now, Surroundings("http://gw", 120.0))
+
+
+def lines(told: Explanation, heading: str) -> str:
+    return "\n".join(line for one in told.sections if one.heading == heading for line in one.lines)
+
+
+def with_spec(raw: RawObject, **fields: Any) -> RawObject:
+    return raw | {"spec": raw["spec"] | fields}
+
+
+def with_annotations(raw: RawObject, values: dict[str, str]) -> RawObject:
+    return raw | {"metadata": raw["metadata"] | {"annotations": values}}
+
+
+# ---- state --------------------------------------------------------------------------------------
+
+
+def test_a_running_sandbox_is_told_with_what_was_read() -> None:
+    told = native(NATIVE_RUNNING)
+    assert told.as_text().startswith("team-a/box (native) is running")
+    state = lines(told, "State")
+    assert "id team-a--box, uid uid-1" in state
+    assert "wanted Running, reported phase Running" in state
+    assert "condition Ready=True, Up, all is well" in state
+    assert lines(told, "Waking it by hand") == "not needed: it is asked to run already"
+
+
+def test_a_controller_that_lags_behind_is_told() -> None:
+    raw = deepcopy(NATIVE_RUNNING)
+    raw["metadata"]["generation"] = 4
+    raw["status"]["observedGeneration"] = 3
+    assert "has not seen the latest change yet (3 of 4)" in lines(native(raw), "State")
+
+
+def test_a_shutdown_time_is_told_and_past_it_the_sandbox_is_dead() -> None:
+    raw = with_spec(NATIVE_RUNNING, shutdownTime="2026-11-22T12:00:00Z")
+    assert "expires at 2026-11-22T12:00:00Z" in lines(native(raw), "State")
+    later = native(raw, NOW + 86_400)
+    assert later.state is State.DEAD
+    assert "expired at 2026-11-22T12:00:00Z" in lines(later, "State")
+    assert "502 sandbox_dead" in lines(later, "A request now")
+    assert "ShutdownTimeReached" in lines(later, "Waking it by hand")
+    assert not lines(later, "Try it")
+
+
+def test_a_reason_is_told_in_words() -> None:
+    raw = deepcopy(NATIVE_RUNNING)
+    raw["status"]["phase"] = "Upgrading"
+    told = native(raw)
+    assert "reason: its platform upgrades it" in lines(told, "State")
+    assert "502 sandbox_blocked" in lines(told, "A request now")
+
+
+def test_every_state_and_every_reason_of_the_rules_has_words() -> None:
+    assert set(MEANINGS) == set(State)
+    reasons = {states.REASON_DELETING, states.REASON_POOL_MEMBER, states.REASON_UNKNOWN_PHASE}
+    reasons |= {phase.lower() for phase in states.FINAL_PHASES}
+    reasons |= set(states.BLOCKING_PHASES.values())
+    assert set(REASONS) == reasons
+
+
+def test_texts_of_the_object_cannot_drive_a_terminal() -> None:
+    raw = deepcopy(NATIVE_RUNNING)
+    raw["status"]["phase"] = "Up\x1b[31m" + "x" * 1000
+    raw["status"]["conditions"] = [READY | {"message": "a\nForged: line\x07"}]
+    text = native(raw).as_text()
+    assert "\x1b" not in text
+    assert "\x07" not in text
+    assert "\nForged" not in text
+    assert "x" * 300 not in text
+
+
+# ---- a request ----------------------------------------------------------------------------------
+
+
+def test_a_request_to_a_running_sandbox_is_forwarded() -> None:
+    assert "is forwarded to 10.0.0.7" in lines(native(NATIVE_RUNNING), "A request now")
+
+
+def test_a_request_to_a_sleeper_is_refused_or_wakes_it_by_its_policy() -> None:
+    assert "502 sandbox_not_wakeable" in lines(native(NATIVE_PAUSED), "A request now")
+    told = native(with_spec(NATIVE_PAUSED, wakeOnTraffic={"enabled": True, "timeout": "90s"}))
+    assert "wakes it" in lines(told, "A request now")
+    assert "within 90 s" in lines(told, "A request now")
+    assert "one wake may take 90 s (its own)" in lines(told, "Wake on traffic")
+
+
+def test_a_request_to_one_that_starts_waits() -> None:
+    raw = deepcopy(NATIVE_RUNNING)
+    raw["status"] = {"phase": "Pending"}
+    assert "waits until it is ready" in lines(native(raw), "A request now")
+
+
+def test_ports_are_told_and_the_example_uses_one_of_them() -> None:
+    told = native(with_spec(NATIVE_RUNNING, ports=[9000, 8081]))
+    assert "ports: 8081, 9000; any other is 403" in lines(told, "A request now")
+    assert "e2b-sandbox-port: 8081" in lines(told, "Try it")
+    assert "ports: any" in lines(native(NATIVE_RUNNING), "A request now")
+    none = native(with_annotations(NATIVE_RUNNING, {"sandbox-gateway.dev/ports": "typo"}))
+    assert "none may be reached" in lines(none, "A request now")
+    assert not lines(none, "Try it")
+
+
+def test_a_credential_is_told_by_its_kind_and_never_by_its_value() -> None:
+    token = {"agents.kruise.io/runtime-access-token": "hunter2"}
+    told = kruise(with_annotations(KRUISE_PAUSED, token))
+    assert "credential: an access token is set" in lines(told, "A request now")
+    assert '"x-access-token: $TOKEN"' in lines(told, "Try it")
+    assert "hunter2" not in told.as_text()
+    assert "hunter2" not in json.dumps(told.as_json())
+    digest = {"sandbox-gateway.dev/access-token-sha256": "ab" * 32}
+    hashed = native(with_annotations(NATIVE_RUNNING, digest))
+    assert "SHA-256" in lines(hashed, "A request now")
+    assert "abab" not in hashed.as_text()
+    typo = native(
+        with_annotations(NATIVE_RUNNING, {"sandbox-gateway.dev/access-token-sha256": "x"})
+    )
+    assert "cannot be used" in lines(typo, "A request now")
+    assert "credential: none is set" in lines(native(NATIVE_RUNNING), "A request now")
+
+
+# ---- waking -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("raw", "commands"),
+    [
+        (NATIVE_PAUSED, [f"annotate {OURS}"]),
+        (with_annotations(NATIVE_PAUSED, {OURS: "false"}), [f"annotate {OURS}"]),
+        (with_spec(NATIVE_PAUSED, wakeOnTraffic={"enabled": False}), ["patch"]),
+        (
+            with_annotations(
+                with_spec(NATIVE_PAUSED, wakeOnTraffic={"enabled": False}), {OURS: "no"}
+            ),
+            ["patch", f"annotate {OURS}"],
+        ),
+        (
+            with_annotations(
+                with_spec(NATIVE_PAUSED, wakeOnTraffic={"enabled": True}), {OURS: "false"}
+            ),
+            [f"annotate {OURS}"],
+        ),
+    ],
+)
+def test_following_the_advice_lets_traffic_wake_a_native_sandbox(
+    raw: RawObject, commands: list[str]
+) -> None:
+    told = native(raw)
+    assert _commands(told) == commands
+    followed = deepcopy(raw)
+    for command in commands:
+        if command == "patch":
+            followed["spec"]["wakeOnTraffic"]["enabled"] = True
+        else:
+            annotations = followed["metadata"].setdefault("annotations", {})
+            annotations[command.removeprefix("annotate ")] = "true"
+    assert Native().route(followed).wake.enabled
+
+
+@pytest.mark.parametrize(
+    ("annotations", "commands"),
+    [
+        ({}, [f"annotate {OURS}"]),
+        ({THEIRS: "false"}, [f"annotate {THEIRS}"]),
+        ({THEIRS: "yes", OURS: "false"}, [f"annotate {THEIRS}", f"annotate {OURS}"]),
+        ({THEIRS: "true", OURS: "false"}, [f"annotate {OURS}"]),
+    ],
+)
+def test_following_the_advice_lets_traffic_wake_a_kruise_sandbox(
+    annotations: dict[str, str], commands: list[str]
+) -> None:
+    raw = with_annotations(KRUISE_PAUSED, annotations)
+    assert _commands(kruise(raw)) == commands
+    followed = annotations | {one.removeprefix("annotate "): "true" for one in commands}
+    assert Kruise().route(with_annotations(raw, followed)).wake.enabled
+
+
+def _commands(told: Explanation) -> list[str]:
+    found = []
+    for line in lines(told, "What to do").splitlines():
+        words = line.split()
+        if words[0] == "kubectl":
+            assert words[2:5] == [words[2], "-n", "team-a"]
+            found.append(
+                "patch" if words[1] == "patch" else f"annotate {words[-1].removesuffix('=true')}"
+            )
+    return found
+
+
+def test_where_the_policy_comes_from_is_told_in_the_order_that_counts() -> None:
+    raw = with_annotations(
+        with_spec(NATIVE_PAUSED, wakeOnTraffic={"enabled": True}), {OURS: "false"}
+    )
+    told = lines(native(raw), "Wake on traffic").splitlines()
+    assert told[0] == "off"
+    assert told[2] == "from spec.wakeOnTraffic"
+    assert told[3] == f'from annotation {OURS}: "false"'
+    assert "nothing on the sandbox asks for it" in lines(native(NATIVE_PAUSED), "Wake on traffic")
+
+
+def test_a_wakeable_sleeper_needs_no_advice() -> None:
+    told = native(with_annotations(NATIVE_PAUSED, {OURS: "true"}))
+    assert not lines(told, "What to do")
+    assert lines(told, "Waking it by hand") == "yes"
+
+
+def test_every_guard_has_words() -> None:
+    guards = {
+        one
+        for one in vars(errors).values()
+        if isinstance(one, type)
+        and issubclass(one, errors.NotResumable)
+        and one is not errors.NotResumable
+    }
+    assert set(NOT_RESUMABLE) == guards
+
+
+def test_a_pause_that_is_not_finished_is_told_as_transient() -> None:
+    raw = deepcopy(NATIVE_PAUSED)
+    raw["status"]["phase"] = "Running"
+    told = lines(native(raw), "Waking it by hand")
+    assert told.startswith("not yet")
+    assert "SandboxIsPausing" in told
+
+
+def test_annotations_that_do_not_parse_are_told() -> None:
+    told = native(with_annotations(NATIVE_PAUSED, {OURS: "yes"}))
+    assert f'{OURS}: must be "true" or "false"' in lines(told, "Problems")
+
+
+def test_an_unclaimed_pool_member_is_to_be_claimed() -> None:
+    raw = deepcopy(KRUISE_PAUSED)
+    raw["metadata"]["ownerReferences"] = [{"kind": "SandboxSet", "controller": True}]
+    assert "claim it" in lines(kruise(raw), "What to do")
+
+
+# ---- the whole ----------------------------------------------------------------------------------
+
+
+def test_without_the_object_as_much_is_told_as_the_route_knows() -> None:
+    told = explain(Native().route(NATIVE_PAUSED), None, Native(), NOW)
+    assert "502 sandbox_not_wakeable" in lines(told, "A request now")
+    assert not lines(told, "Waking it by hand")
+    assert told.as_json()["state"] == "paused"
+
+
+@given(
+    st.sampled_from(["", "Pending", "Running", "Pausing", "Paused", "Resuming", "Failed", "New"]),
+    st.sampled_from(["Running", "Paused"]),
+    st.booleans(),
+    st.sampled_from([None, "true", "false", "typo"]),
+    st.booleans(),
+)
+def test_every_state_is_explained_by_the_same_rules_that_judge_requests(
+    phase: str, desired: str, deleting: bool, annotation: str | None, ready: bool
+) -> None:
+    raw = deepcopy(NATIVE_RUNNING if ready else NATIVE_PAUSED)
+    raw["status"]["phase"] = phase
+    raw["spec"]["desiredState"] = desired
+    if deleting:
+        raw["metadata"]["deletionTimestamp"] = "2026-11-22T10:00:00Z"
+    if annotation is not None:
+        raw["metadata"]["annotations"] = {OURS: annotation}
+    told = native(raw)
+    assert told.state is Native().route(raw).state
+    assert lines(told, "A request now")
+    json.dumps(told.as_json())
