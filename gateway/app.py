@@ -18,11 +18,11 @@ import uvloop
 from gateway import __version__, wiring
 from gateway.admin.readiness import Readiness
 from gateway.admin.server import AdminServer
-from gateway.admin.summary import summary
 from gateway.cluster.cluster import Cluster
 from gateway.cluster.errors import ConfigInvalid
 from gateway.dialects.kruise import Kruise
 from gateway.dialects.native import Native
+from gateway.explain import Surroundings, explain
 from gateway.proxy.plane import DataPlane
 from gateway.sandbox.registry import Registry
 from gateway.settings import DialectName
@@ -66,10 +66,16 @@ class Gateway:
     """One replica: everything that `settings` say, over an entered `Cluster`."""
 
     def __init__(
-        self, settings: Settings, cluster: Cluster, registry: Registry, instruments: Instruments
+        self,
+        settings: Settings,
+        dialects: Sequence[Dialect],
+        cluster: Cluster,
+        registry: Registry,
+        instruments: Instruments,
     ) -> None:
         self.cluster = cluster
         self.registry = registry
+        self._dialects = {dialect.name: dialect for dialect in dialects}
         self._settings = settings
         self._draining = False
         self._access_log = (
@@ -119,8 +125,10 @@ class Gateway:
 
     def _explain(self, route: Route) -> dict[str, object]:
         waking = self._waker.explain(route.uid)
+        around = Surroundings(wake_timeout=self._settings.wake_timeout)
+        told = explain(route, None, self._dialects[route.key.dialect], time.time(), around)
         return {
-            **summary(route, time.time()),
+            **told.as_json(),
             "waking": {
                 "phase": waking.phase.value if waking.phase is not None else None,
                 "waiters": waking.waiters,
@@ -176,12 +184,12 @@ async def running(settings: Settings, dialects: Sequence[Dialect]) -> AsyncItera
         raise StartError(f"{error}") from error
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_exit(cluster)
-        gateway = Gateway(settings, cluster, registry, instruments)
+        gateway = Gateway(settings, dialects, cluster, registry, instruments)
         stack.push_async_callback(gateway.close)
         yield gateway
 
 
-def dialects(settings: Settings, *, local: bool = False) -> list[Dialect]:
+def dialects_of(settings: Settings, *, local: bool = False) -> list[Dialect]:
     """Return the adapters of the Sandbox APIs that the settings name."""
     known: dict[DialectName, Dialect] = {
         DialectName.NATIVE: Native(local=local),
@@ -196,7 +204,7 @@ def serve(settings: Settings) -> int:
 
 
 async def _serve(settings: Settings, stop: asyncio.Event) -> int:
-    async with running(settings, dialects(settings)) as gateway:
+    async with running(settings, dialects_of(settings)) as gateway:
         await gateway.start()
         settle()
         await stop.wait()

@@ -7,7 +7,6 @@ import contextlib
 import ipaddress
 import secrets
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 import click
 
@@ -43,23 +42,25 @@ Sandboxes are processes of this machine here: no isolation, run what you would r
 Ctrl-C ends it, and the sandboxes with it."""
 
 
-def run(options: LocalOptions) -> int:
+def run(options: LocalOptions, settings: Settings) -> int:
     """Run `sandbox-gateway local` until a signal, or with `once` until the tour's end."""
-    return app.run(options.settings, lambda stop: _run(options, stop))
+    led = _led_here(options, settings)
+    return app.run(led, lambda stop: _run(options, led, stop))
 
 
-async def _run(options: LocalOptions, stop: asyncio.Event) -> int:
+async def _run(options: LocalOptions, settings: Settings, stop: asyncio.Event) -> int:
     options.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    async with _embedded_api(options) as (store, api):
-        settings = _settings_for(options)
-        async with app.running(settings, app.dialects(settings, local=True)) as gateway:
-            addresses = await gateway.start()
-            reserved = {addresses.data[1], addresses.admin[1], urlsplit(api.address).port or 0}
-            async with _runtime(options, store, reserved):
-                app.settle()
-                _greet(options, addresses, api)
-                status = await _stay(options, store, addresses, stop)
-                await gateway.drain()
+    async with (
+        _embedded_api(options) as (store, api),
+        app.running(settings, app.dialects_of(settings, local=True)) as gateway,
+    ):
+        addresses = await gateway.start()
+        reserved = {addresses.data[1], addresses.admin[1], api.port}
+        async with _runtime(options, store, reserved):
+            app.settle()
+            _greet(options, addresses, api)
+            status = await _stay(options, store, addresses, stop)
+            await gateway.drain()
     return status
 
 
@@ -121,9 +122,8 @@ def _apply_files(options: LocalOptions, store: ObjectStore) -> None:
         raise app.StartError(str(error)) from error
 
 
-def _settings_for(options: LocalOptions) -> Settings:
+def _led_here(options: LocalOptions, settings: Settings) -> Settings:
     """Return the settings, led to the embedded API and to sandboxes on loopback."""
-    settings = options.settings
     return settings.model_copy(
         update={
             "kubeconfig": options.data_dir / KUBECONFIG,

@@ -25,6 +25,6 @@ class Metrics:
         """Return the text and its Content-Type, by what the Accept header asks for."""
         try:
             encode, content_type = choose_encoder(accept)
-        except ValueError:  # a version or an escaping that nobody knows
+        except (ValueError, TypeError):  # a version or an escaping that nobody knows
             encode, content_type = choose_encoder("")
         return encode(self._registry), content_type

@@ -16,6 +16,7 @@ from gateway.cli.failures import Failed, told
 from gateway.cli.program import PROGRAM
 from gateway.cluster.direct import DirectClient, connect, find_kubeconfig, read_kubeconfig
 from gateway.cluster.direct.kubeconfig import DEFAULT
+from gateway.dialects.base import section
 from gateway.dialects.kruise import Kruise
 from gateway.dialects.native import Native
 from gateway.local.options import KUBECONFIG, default_data_dir
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from gateway.dialects.base import Dialect, RawObject
     from gateway.sandbox.model import Route
 
+LOCAL_NATIVE: Final = Native(local=True)
 DIALECTS: Final[tuple[Dialect, ...]] = (Native(), Kruise())
 
 # Kubernetes names: RFC 1123 labels and subdomains.
@@ -125,8 +127,17 @@ class OpenCluster:
 
     def get(self, dialect: Dialect, name: SandboxName) -> Found:
         """Read and judge a sandbox."""
-        raw = self.client.get(dialect.resource, name.namespace, name.name)
-        return Found(dialect, raw, dialect.route(raw))
+        return judged(dialect, self.client.get(dialect.resource, name.namespace, name.name))
+
+
+def judged(dialect: Dialect, raw: RawObject) -> Found:
+    """Judge an object as its gateway does; raise MalformedObject.
+
+    spec.process is for local mode alone, whose gateway lets only the process's own port be reached.
+    """
+    if isinstance(dialect, Native) and section(raw, "spec").get("process") is not None:
+        dialect = LOCAL_NATIVE
+    return Found(dialect, raw, dialect.route(raw))
 
 
 def _only(name: SandboxName, found: list[Found], errors: list[ClusterError]) -> Found:

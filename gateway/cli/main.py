@@ -72,7 +72,7 @@ def cli() -> None:
       sandbox-gateway serve --config gateway.yaml
     Look at sandboxes, wherever they are:
       sandbox-gateway list
-      sandbox-gateway explain default/demo
+      sandbox-gateway explain default/demo-freezes
 
     Exit status: 0 done, 1 failed, 2 wrong usage or settings.
     """

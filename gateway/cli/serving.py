@@ -26,6 +26,7 @@ LOCAL_DEFAULTS: Final = {
     "admin_listen": "127.0.0.1:8081",
     "log_format": "text",
     "drain_delay": "0s",
+    "access_log": "false",
 }
 
 config_option = click.option(
@@ -145,7 +146,7 @@ def local(
     \b
     Next, in another terminal:
       sandbox-gateway list
-      sandbox-gateway explain default/demo
+      sandbox-gateway explain default/demo-freezes
     """
     options = _entries(
         {
@@ -164,12 +165,11 @@ def local(
         crds=crds,
         demo=demo,
         once=once,
-        settings=settings,
     )
     _check_loopback(chosen)
     from gateway.standalone import run  # noqa: PLC0415 - heavy, and only to run
 
-    sys.exit(run(chosen))
+    sys.exit(run(chosen, settings))
 
 
 def _api_address(text: str) -> ListenAddress:

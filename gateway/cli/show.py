@@ -15,6 +15,7 @@ from gateway.cli.cluster import (
     SandboxName,
     SandboxNameType,
     client_options,
+    judged,
     open_cluster,
 )
 from gateway.cli.failures import Failed
@@ -100,7 +101,7 @@ def _nothing_asked(missing: list[str], refused: list[ClusterError]) -> Exception
 def _judged(dialect: Dialect, objects: list[RawObject]) -> Iterator[Route]:
     for raw in objects:
         try:
-            yield dialect.route(raw)
+            yield judged(dialect, raw).route
         except MalformedObject as error:
             name = _named(raw)
             click.echo(f"{PROGRAM}: {name} cannot be judged and is not routed: {error}", err=True)

@@ -38,7 +38,7 @@ JSON: Final = "application/json"
 _NO_ANSWER: Final = (aiohttp.ClientError, TimeoutError, OSError)
 
 
-class _Rest(Protocol):
+class Rest(Protocol):
     """What is used of kubernetes_asyncio's RESTClientObject, which has no types."""
 
     async def request(
@@ -81,7 +81,7 @@ class WatchStream:
 class KubeClient:
     """One API server. Every method raises a ClusterError where it fails, and nothing else."""
 
-    def __init__(self, rest: _Rest, credentials: Credentials, config: ClusterConfig) -> None:
+    def __init__(self, rest: Rest, credentials: Credentials, config: ClusterConfig) -> None:
         """Use `connect`."""
         self._rest = rest
         self._credentials = credentials
@@ -95,7 +95,7 @@ class KubeClient:
         credentials = Credentials(origin_of(config))
         await credentials.load()
         try:
-            rest = cast("_Rest", RESTClientObject(credentials.configuration))
+            rest = cast("Rest", RESTClientObject(credentials.configuration))
         except OSError as error:  # of which ssl.SSLError is one
             raise ConfigInvalid(f"the certificates cannot be used: {error}") from error
         try:
@@ -220,6 +220,8 @@ class KubeClient:
                 _preload_content=False,
                 _request_timeout=timeout,
             )
+        except _NO_ANSWER:  # among them a certificate's error, which is a ValueError too
+            raise
         except ValueError as error:  # a line break in the token, or a .netrc that contradicts it
             raise ConfigInvalid(f"the request cannot be made: {type(error).__name__}") from error
 

@@ -87,12 +87,7 @@ class EventRecorder:
 
     async def close(self) -> None:
         """Wait for what is being written; each is bounded by the request time-out."""
-        tasks = tuple(self._tasks)
-        try:
-            await asyncio.gather(*tasks)
-        finally:
-            for task in tasks:
-                task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def _write(self, namespace: str, body: RawObject) -> None:
         try:

@@ -56,14 +56,12 @@ class Intents:
         return await asyncio.shield(self._start(uid, verb, work, running))
 
     async def close(self) -> None:
-        """Take no more, and wait for what is under way; each is bounded by its requests."""
+        """Take no more, and wait for what is under way; each is bounded by its requests.
+
+        Cancelling this cancels them, and still waits for them.
+        """
         self._closed = True
-        tasks = tuple(self._tasks)
-        try:
-            await asyncio.gather(*tasks, return_exceptions=True)
-        finally:
-            for task in tasks:
-                task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _start(
         self, uid: str, verb: Verb, work: Work, before: _Running | None

@@ -8,9 +8,6 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from gateway.settings import Settings
-
 #: The kubeconfig of the embedded API, in the data directory.
 KUBECONFIG: Final = "kubeconfig"
 
@@ -31,7 +28,6 @@ class LocalOptions:
     crds: tuple[Path, ...]
     demo: bool
     once: bool
-    settings: Settings
 
 
 def default_data_dir(environ: Mapping[str, str]) -> Path:

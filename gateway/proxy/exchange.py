@@ -230,7 +230,8 @@ class Exchange:
         )
         return headers.client_head(
             response,
-            chunked=self._chunk_down or (response.bodyless and response.chunked),
+            chunked=self._chunk_down
+            or (response.bodyless and response.chunked and request.http_1_1),
             http_1_1=request.http_1_1,
             keep_alive=self.keep_alive,
             extra=self._extra,
@@ -296,8 +297,9 @@ class Exchange:
 
     def client_gone(self) -> None:
         """The client left: the sandbox is told at once, by the end of its connection."""
-        self._upstream.release()
-        self._upstream.abort()
+        if not self._done.done():
+            self._upstream.release()
+            self._upstream.abort()
 
     def expire(self) -> None:
         """The deadline that was armed last has passed."""

@@ -8,6 +8,7 @@ of aiohttp that this relies on are pinned by tests/proxy/test_aiohttp_pins.py.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 from dataclasses import dataclass
@@ -20,7 +21,6 @@ from gateway.proxy.headers import Peer
 from gateway.proxy.parser import Phase, RequestLimits, RequestParser
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Awaitable, Callable
 
     from gateway.proxy.body import RequestBody
@@ -32,6 +32,9 @@ _LOG = logging.getLogger(__name__)
 
 #: How often deadlines are looked at, in seconds: none is kept more precisely than this.
 SWEEP_INTERVAL: Final = 0.25
+
+#: How often a drain looks whether it is done, in seconds.
+_DRAIN_POLL: Final = 0.05
 
 #: Who has asked that a connection is not read.
 _HOLD_QUEUE: Final = 1
@@ -153,6 +156,16 @@ class Connection(RequestHandler):
     def draining(self) -> bool:
         """Whether responses should tell the client to come again on another connection."""
         return self._front.draining
+
+    @property
+    def idle(self) -> bool:
+        """Whether no part of a request is here that has not been answered.
+
+        aiohttp's loop waits for the next one: what was read, but not handed over yet, is not idle.
+        """
+        waiter, parser = self._waiter, self._parser
+        waits = waiter is not None and not waiter.done()
+        return waits and parser is not None and parser.phase is Phase.BETWEEN
 
     def send(self, *pieces: bytes) -> None:
         """Write bytes to the client; nothing happens if it has gone."""
@@ -307,8 +320,14 @@ class Front(Server):
     def close_idle(self) -> None:
         """Close the connections on which nothing is under way."""
         for connection in self.connections:
-            if not cast("Connection", connection).busy:
+            if cast("Connection", connection).idle:
                 connection.force_close()
+
+    async def run_dry(self) -> None:
+        """Close each connection once it has got the last byte that it waits for."""
+        while self.connections:
+            self.close_idle()
+            await asyncio.sleep(_DRAIN_POLL)
 
     def end_tunnels(self) -> None:
         """End the tunnels, which would not end by themselves."""

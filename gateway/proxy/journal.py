@@ -101,8 +101,6 @@ class Journal:
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self.in_flight = 0
-        self._idle = asyncio.Event()
-        self._idle.set()
         self._requests = instruments.counter(
             "requests", "Requests, by how they ended and why.", "outcome", "reason"
         )
@@ -115,21 +113,14 @@ class Journal:
             "requests_in_flight", "Requests under way now.", lambda: float(self.in_flight)
         )
 
-    async def wait_idle(self) -> None:
-        """Wait until nothing is under way."""
-        await self._idle.wait()
-
     def begin(self, request: Request) -> Entry:
         """Start counting a request; `end` must follow."""
         self.in_flight += 1
-        self._idle.clear()
         return Entry(request, self._loop.time())
 
     def end(self, entry: Entry) -> None:
         """Count a request as done and log it."""
         self.in_flight -= 1
-        if self.in_flight == 0:
-            self._idle.set()
         seconds = self._loop.time() - entry.began
         self._requests.inc(entry.outcome, entry.reason)
         self._seconds.observe(seconds)

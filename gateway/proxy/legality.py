@@ -29,7 +29,8 @@ _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(?::[0-
 #: RFC 9112 §3.2.2 absolute-form, of which only the authority matters.
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
 #: An entry of our own in Via: its received-by is the pseudonym (RFC 9110 §7.6.3).
-_OWN_VIA = re.compile(rb"(?:^|,)\s*\S+\s+" + re.escape(PSEUDONYM) + rb"\s*(?:[,(]|$)")
+#: No part of it can match what the one before it does: it must not take quadratic time.
+_OWN_VIA = re.compile(rb"(?:^|,)\s*[^\s,]+\s+" + re.escape(PSEUDONYM) + rb"\s*(?:[,(]|$)")
 
 _REFUSED_METHODS: Final = frozenset({b"CONNECT", b"TRACE"})
 

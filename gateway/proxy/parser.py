@@ -124,18 +124,14 @@ class RequestParser:
         """Return the requests begun in `data`, whether another protocol follows, and its bytes."""
         if self._dead or not data:
             return self._take_messages(), False, b""
-        upgraded, tail = False, b""
+        upgraded, rest = False, data
         self._progressed = self.phase is Phase.BETWEEN
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            upgraded, tail = self._upgrade(data[upgrade.args[0] :])
-        except httptools.HttpParserError as error:
-            self._fail(error)
+        while rest and not upgraded and not self._dead:
+            upgraded, rest = self._parse(rest)
         self._flush_body()
         if not self._progressed:
             self._bound(len(data))
-        return self._take_messages(), upgraded, tail
+        return self._take_messages(), upgraded, rest if upgraded else b""
 
     def feed_eof(self) -> None:
         """Do nothing: the connection's end is seen by the connection."""
@@ -272,16 +268,19 @@ class RequestParser:
             self._progressed = True
             self._fed = 0
 
-    def _upgrade(self, rest: bytes) -> tuple[bool, bytes]:
-        head = self._messages[-1][0] if self._messages else None
-        if isinstance(head, RequestHead) and head.upgrade is not None:
-            return True, rest
-        # Not passed on as an upgrade: what follows is the next request.
-        if rest:
-            before = self._take_messages()
-            more, upgraded, tail = self.feed_data(rest)
-            self._messages = before + more
-            return upgraded, tail
+    def _parse(self, data: bytes) -> tuple[bool, bytes]:
+        """Parse up to an upgrade; return whether it is passed on as one, and what follows it.
+
+        What follows one that is not passed on is the next request.
+        """
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            head = self._messages[-1][0]
+            passed_on = isinstance(head, RequestHead) and head.upgrade is not None
+            return passed_on, data[upgrade.args[0] :]
+        except httptools.HttpParserError as error:
+            self._fail(error)
         return False, b""
 
     def _bound(self, fed: int) -> None:

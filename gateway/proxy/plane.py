@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -94,15 +93,20 @@ class DataPlane:
         self._front.draining = True
 
     async def drain(self, timeout: float) -> bool:
-        """Accept nothing more and let what is under way end; return whether it did in time (s)."""
+        """Accept nothing more and let what is under way end; return whether it did in time (s).
+
+        A request is over when its client has all of the answer: its connection is then closed.
+        """
+        self.announce_drain()
         if self._server is not None:
             self._server.close()
-        self._front.close_idle()
         self._front.end_tunnels()
-        with contextlib.suppress(TimeoutError):
+        try:
             async with asyncio.timeout(timeout):
-                await self._journal.wait_idle()
-        return self.in_flight == 0
+                await self._front.run_dry()
+        except TimeoutError:
+            return False
+        return True
 
     async def close(self) -> None:
         """Break off what is left."""

@@ -69,6 +69,12 @@ class Journey:
         """Whether the request had to wait for its sandbox."""
         return self.wake_seconds is not None
 
+    def woke(self, seconds: float) -> None:
+        """Count a wait; the dialling before it, if any, was of a life that is over."""
+        self.wake_seconds = (self.wake_seconds or 0.0) + seconds
+        self._dial_until = None
+        self._pause = _PAUSE_MIN
+
     def next_pause(self, now: float, config: ReachConfig) -> float | None:
         """Return how long to wait before a refusing port is dialled again; None: no more."""
         if self._dial_until is None:
@@ -141,7 +147,7 @@ class Reacher:
         began = self._loop.time()
         held = journey.head.size + journey.body.kept_bytes
         await self._waker.ready(route, timeout=max(patience, 0.0), held_bytes=held)
-        journey.wake_seconds = waited + self._loop.time() - began
+        journey.woke(self._loop.time() - began)
 
     def _never_wakes(self, journey: Journey) -> bool:
         head = journey.head

@@ -41,8 +41,8 @@ MAX_RESPONSE_HEAD: Final = 256 * 1024
 #: Interim responses to one request; a sandbox that sends more does not come to an end.
 MAX_INTERIMS: Final = 64
 
-#: `struct tcp_info` of Linux: tcpi_unacked, segments sent and not yet acknowledged, at 24.
-_TCP_INFO_UNACKED: Final = struct.Struct("=24xI")
+#: `struct tcp_info` of Linux: tcpi_bytes_acked, which counts the SYN too, at 120.
+_TCP_INFO_BYTES_ACKED: Final = struct.Struct("=120xQ")
 
 
 @dataclass(slots=True)
@@ -88,7 +88,6 @@ class UpstreamConnection(asyncio.Protocol):
     """A connection to one port of one incarnation; serves one exchange at a time."""
 
     __slots__ = (
-        "_bodyless",
         "_counting",
         "_ended",
         "_fed",
@@ -107,7 +106,8 @@ class UpstreamConnection(asyncio.Protocol):
         "_to_head",
         "_transport",
         "_tunnel",
-        "_unacked",
+        "_written",
+        "_written_before",
         "idle_since",
         "incarnation",
         "port",
@@ -137,6 +137,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._tunnel = False
         self._keep_alive = True
         self._surplus = False
+        self._written = 0
+        self._written_before = 0
         self._reset(to_head=False)
 
     # ---- for the exchange
@@ -162,11 +164,13 @@ class UpstreamConnection(asyncio.Protocol):
         """Start an exchange; `to_head`: the request is HEAD, so no body follows the head."""
         self._sink = sink
         self.served += 1
+        self._written_before = self._written
         self._reset(to_head=to_head)
 
     def write(self, data: bytes) -> None:
         """Send bytes; nothing happens if the connection is gone (the sink is told)."""
         if self._transport is not None:
+            self._written += len(data)
             self._transport.write(data)
 
     def hold(self, held: bool) -> None:
@@ -190,11 +194,13 @@ class UpstreamConnection(asyncio.Protocol):
 
     def close(self) -> None:
         """Close after what was written is sent."""
+        self._keep_alive = False
         if self._transport is not None:
             self._transport.close()
 
     def abort(self) -> None:
         """Close at once."""
+        self._keep_alive = False
         if self._transport is not None:
             self._transport.abort()
 
@@ -205,9 +211,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         sink = self._sink
-        if sink is None:
+        if sink is None or self._ended:
             # Nobody asked: whatever this is, it is never to be somebody's answer.
-            self._keep_alive = False
             self.abort()
         elif self._tunnel:
             sink.tunnelled(data)
@@ -216,24 +221,20 @@ class UpstreamConnection(asyncio.Protocol):
         else:
             self._parse(sink, data)
 
-    def eof_received(self) -> bool:
-        if self._sink is not None and self._fed == 0 and self._transport is not None:
-            sock: socket.socket = self._transport.get_extra_info("socket")
-            info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_UNACKED.size)
-            self._unacked = _TCP_INFO_UNACKED.unpack(info)[0] > 0
-        return False
+    def eof_received(self) -> None:
+        # asyncio closes the transport now and says so later: the pool must not hand it out until.
+        self._keep_alive = False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._transport = None
+        transport, self._transport = self._transport, None
         sink, self._sink = self._sink, None
-        if sink is not None:
+        if sink is not None and not self._ended:
             if exc is None and self._ends_with_connection():
                 self._ended = True
                 self._keep_alive = False
                 sink.received(None, (), ended=True)
             else:
-                reset = isinstance(exc, ConnectionResetError | BrokenPipeError)
-                untouched = self._fed == 0 and (reset or self._unacked)
+                untouched = self._fed == 0 and self._nothing_arrived(transport)
                 sink.lost(UpstreamReset(), untouched=untouched)
         self._on_closed(self)
 
@@ -249,7 +250,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         if self._ended:
-            self._surplus = True
+            raise UpstreamProtocolError  # surplus: the response that ended is left as it is
         self._head = None
         self._reason = b""
         self._lines = []
@@ -269,12 +270,9 @@ class UpstreamConnection(asyncio.Protocol):
             self._lines.append(b"%b: %b\r\n" % (name, value))
 
     def on_headers_complete(self) -> None:
-        if self._surplus:
-            return
         head = self._head = self._judge_head()
         if 100 <= head.status < 200:
             return
-        self._bodyless = head.bodyless
         if head.bodyless:
             self._ended = True
 
@@ -286,7 +284,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         head = self._head
-        if head is None or self._surplus:
+        if head is None:
             return
         if 100 <= head.status < 200:
             self._on_interim(head)
@@ -301,9 +299,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._counting = False
         self._left = 0
         self._fed = 0
-        self._unacked = False
         self._interims = 0
-        self._bodyless = False
         self._head = None
         self._reason = b""
         self._lines = []
@@ -366,6 +362,8 @@ class UpstreamConnection(asyncio.Protocol):
         if parser.get_http_version() not in ("1.1", "1.0"):
             raise UpstreamProtocolError
         status = parser.get_status_code()
+        if status < 100:
+            raise UpstreamProtocolError
         special = self._special
         codings = special.get(b"transfer-encoding")
         if codings is not None and b",".join(codings).lower() != b"chunked":
@@ -388,6 +386,9 @@ class UpstreamConnection(asyncio.Protocol):
         )
 
     def _on_interim(self, head: ResponseHead) -> None:
+        assert self._parser is not None
+        if head.status == 101 and self._parser.should_upgrade():
+            return  # `_switch` comes next
         self._interims += 1
         if head.status == 101 or self._interims > MAX_INTERIMS:
             # A 101 that names no protocol, or no end of interim responses.
@@ -411,6 +412,22 @@ class UpstreamConnection(asyncio.Protocol):
         self._keep_alive = False
         self.abort()
         sink.lost(UpstreamProtocolError(), untouched=False)
+
+    def _nothing_arrived(self, transport: asyncio.Transport | None) -> bool:
+        """Return whether no byte of this exchange's request got to the sandbox's machine.
+
+        A reset alone does not say that: a server may read a request and then reset. (If it does so
+        before its kernel has acknowledged the request, that cannot be told apart.)
+        """
+        if transport is None:
+            return False
+        sock: socket.socket = transport.get_extra_info("socket")
+        size = _TCP_INFO_BYTES_ACKED.size
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, size)
+        if len(info) < size:
+            return False
+        acked: int = _TCP_INFO_BYTES_ACKED.unpack(info)[0]
+        return acked <= self._written_before + 1
 
     def _ends_with_connection(self) -> bool:
         head = self._head

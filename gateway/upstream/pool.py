@@ -69,7 +69,7 @@ class Pool:
             return None
         for index in range(len(idle) - 1, -1, -1):
             connection = idle[index]
-            if connection.port == port:
+            if connection.port == port and connection.reusable:
                 del idle[index]
                 if not idle:
                     del self._idle[route.incarnation]

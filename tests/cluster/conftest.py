@@ -31,7 +31,9 @@ class Configure(Protocol):
 
 
 class Watch(Protocol):
-    def __call__(self, **changes: Any) -> AbstractAsyncContextManager[Cluster]: ...
+    def __call__(
+        self, dialects: tuple[Dialect, ...] = ..., **changes: Any
+    ) -> AbstractAsyncContextManager[Cluster]: ...
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
@@ -52,6 +53,7 @@ class FaultApi:
     token: str | None = None
     port: int = 0
     open_watches: int = 0
+    tls: ssl.SSLContext | None = None
     held: int = 0
     replies: dict[str, deque[Reply]] = field(default_factory=dict)
     _runner: web.AppRunner | None = None
@@ -70,7 +72,9 @@ class FaultApi:
             app, shutdown_timeout=0.05, access_log=None, handler_cancellation=True
         )
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self.port, reuse_address=True)
+        site = web.TCPSite(
+            self._runner, "127.0.0.1", self.port, ssl_context=self.tls, reuse_address=True
+        )
         await site.start()
         self.port = self._runner.addresses[0][1]
 

@@ -71,6 +71,9 @@ async def test_a_refused_token_is_read_again_soon_but_not_each_time(account: Pat
     assert await credentials.authorization() == "Bearer first"
     clock.now += REJECTED_PERIOD
     assert await credentials.authorization() == "Bearer second"
+    (account / "token").write_text("third\n")
+    clock.now += REJECTED_PERIOD
+    assert await credentials.authorization() == "Bearer second"
 
 
 async def test_a_token_file_that_vanishes_leaves_the_last_token_in_use(account: Path) -> None:

@@ -267,19 +267,20 @@ async def test_a_thousand_wakes_of_one_sandbox_are_one_write(
     assert len(set(map(id, routes))) == 1
 
 
+@pytest.mark.parametrize("leaver", [0, 1])
 async def test_a_caller_that_leaves_ends_nothing_for_the_others(
-    api: FaultApi, writer: SandboxWriter
+    api: FaultApi, writer: SandboxWriter, leaver: int
 ) -> None:
     uid, gate = await asleep(api), Gate()
     api.queue(PATCH, gate.patch)
-    first = asyncio.create_task(writer.wake(KEY, uid))
-    second = asyncio.create_task(writer.wake(KEY, uid))
+    callers = [asyncio.create_task(writer.wake(KEY, uid)) for _ in range(2)]
     await gate.reached.wait()
-    first.cancel()
+    leaving = callers.pop(leaver)
+    leaving.cancel()
     with pytest.raises(asyncio.CancelledError):
-        await first
+        await leaving
     gate.open.set()
-    assert (await second).state is State.RESUMING
+    assert (await callers[0]).state is State.RESUMING
     assert api.count(PATCH) == 1
 
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
     from gateway.auth.authenticator import Authenticator
+    from gateway.wake.calls import SandboxWriter
 
     from .upstream import Script
 
@@ -49,6 +50,7 @@ class Gateway:
         self,
         *,
         registry: Registry | None = None,
+        writer: SandboxWriter | None = None,
         authenticator: Authenticator | None = None,
         guard: AddressGuard = LOOPBACK,
         limits: RequestLimits | None = None,
@@ -66,7 +68,9 @@ class Gateway:
         self.registry = registry or Registry()
         self.instruments = Instruments()
         self.sandboxes = Sandboxes(self.registry)
-        self.waker = Waker(self.registry, self.sandboxes, wake or WakeConfig(), self.instruments)
+        self.waker = Waker(
+            self.registry, writer or self.sandboxes, wake or WakeConfig(), self.instruments
+        )
         self.pool = Pool(
             guard,
             self.instruments,

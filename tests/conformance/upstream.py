@@ -66,15 +66,23 @@ class Upstream:
 
     async def stop(self) -> None:
         """Close everything; raise what a script failed with."""
-        tasks = [*self._running, *([self._accepting] if self._accepting else [])]
+        await self.close_listener()
+        tasks = tuple(self._running)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._accepting = None
-        if self._listener is not None:
-            self._listener.close()
         if self._failures:
             raise self._failures[0]
+
+    async def close_listener(self) -> None:
+        """Refuse further connections."""
+        if self._accepting is not None:
+            self._accepting.cancel()
+            await asyncio.gather(self._accepting, return_exceptions=True)
+            self._accepting = None
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
 
     async def _accept(self, listener: socket.socket) -> None:
         loop = asyncio.get_running_loop()

@@ -170,11 +170,22 @@ def test_any_of_several_owners_can_be_the_pool() -> None:
     assert DIALECT.route(raw).reason == "pool_member"
 
 
-@pytest.mark.parametrize("owners", ["SandboxSet", {}, {"kind": "SandboxSet"}, ["SandboxSet"], 1])
-def test_owners_that_cannot_be_read_never_make_a_pool_member_routable(owners: object) -> None:
+@pytest.mark.parametrize(
+    ("owners", "message"),
+    [
+        ("SandboxSet", "metadata.ownerReferences: is not a list"),
+        ({}, "metadata.ownerReferences: is not a list"),
+        ({"kind": "SandboxSet"}, "metadata.ownerReferences: is not a list"),
+        (1, "metadata.ownerReferences: is not a list"),
+        (["SandboxSet"], "metadata.ownerReferences[]: is not an object"),
+    ],
+)
+def test_owners_that_cannot_be_read_never_make_a_pool_member_routable(
+    owners: object, message: str
+) -> None:
     with pytest.raises(MalformedObject) as caught:
         DIALECT.route(with_field(up(), ("metadata", "ownerReferences"), owners))
-    assert caught.value.field.startswith("metadata.ownerReferences")
+    assert str(caught.value) == message
 
 
 @pytest.mark.parametrize(
@@ -206,10 +217,11 @@ def test_the_address_is_the_pods_or_else_the_sandboxs(
     ],
 )
 def test_an_address_that_is_none_is_named_by_its_own_path(path: Path, field: str) -> None:
-    raw = with_field(without_field(up(), ("status", "podInfo")), path, "pod.example")
-    with pytest.raises(MalformedObject) as caught:
-        DIALECT.route(raw)
-    assert caught.value.field == field
+    for value, message in (("pod.example", "is not an IP address"), (7, "is not a string")):
+        raw = with_field(without_field(up(), ("status", "podInfo")), path, value)
+        with pytest.raises(MalformedObject) as caught:
+            DIALECT.route(raw)
+        assert str(caught.value) == f"{field}: {message}"
 
 
 def test_without_a_pod_uid_a_life_is_named_by_address_and_transition() -> None:
@@ -289,6 +301,12 @@ def test_the_first_opt_in_that_is_there_decides_and_ours_can_forbid(
     raw: RawObject, enabled: bool
 ) -> None:
     assert DIALECT.route(raw).wake.enabled is enabled
+
+
+@pytest.mark.parametrize("value", ["true", "false"])
+def test_an_opt_in_that_is_true_or_false_is_no_problem(value: str) -> None:
+    raw = with_field(without_rule(), ANNOTATIONS, {kruise.WAKE_ON_TRAFFIC: value})
+    assert DIALECT.route(raw).problems == ()
 
 
 def test_an_opt_in_that_is_neither_true_nor_false_forbids_and_is_reported() -> None:
@@ -445,8 +463,9 @@ def test_a_fraction_of_a_second_is_never_taken_from_either_time() -> None:
 
 
 def test_a_shutdown_time_that_cannot_be_read_is_refused() -> None:
-    with pytest.raises(MalformedObject):
+    with pytest.raises(MalformedObject) as caught:
         DIALECT.wake_patch(with_field(asleep(), SHUTDOWN, "tomorrow"), NOW)
+    assert caught.value.field == "spec.shutdownTime"
 
 
 def test_standby_asks_for_paused_once() -> None:

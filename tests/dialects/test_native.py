@@ -221,6 +221,7 @@ def test_without_a_desired_state_running_is_meant() -> None:
         ({"enabled": True}, WakePolicy(enabled=True)),
         ({"enabled": True, "timeout": None}, WakePolicy(enabled=True)),
         ({"enabled": True, "timeout": "1m30s"}, WakePolicy(enabled=True, timeout=90.0)),
+        ({"enabled": True, "timeout": "1ms"}, WakePolicy(enabled=True, timeout=0.001)),
         ({"enabled": False, "timeout": "5s"}, WakePolicy(enabled=False, timeout=5.0)),
     ],
 )
@@ -320,6 +321,11 @@ def test_in_local_mode_only_the_port_of_the_process_may_be_reached(
 ) -> None:
     raw = changed(up(), (PROCESS_PORT, port), (PORTS, declared))
     assert LOCAL.route(raw).ports == frozenset(ports)
+
+
+def test_local_mode_has_to_be_asked_for() -> None:
+    assert native.Native().route(up()).ports == frozenset({8080, 9000})
+    assert native.Native(local=True).route(up()).ports == frozenset({8080})
 
 
 def test_in_local_mode_a_sandbox_without_a_process_has_no_port() -> None:

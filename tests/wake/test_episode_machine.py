@@ -37,10 +37,10 @@ START = 1_000.0
 
 routes = st.builds(
     route,
-    st.sampled_from(State),
-    st.integers(1, 40),
+    st.sampled_from([*State, State.RUNNING, State.PAUSED, State.PAUSED]),
+    st.integers(1, 20),
     wake=st.sampled_from([True, True, True, False]),
-    uid=st.sampled_from(["uid-1"] * 9 + ["uid-2"]),
+    uid=st.sampled_from(["uid-1"] * 4 + ["uid-2"]),
     expires_at=st.sampled_from([None, None, START + 30.0]),
 )
 errors = st.sampled_from(
@@ -160,5 +160,5 @@ class EpisodeMachine(RuleBasedStateMachine):
         assert self.ends or self.episode.route.version == self.newest
 
 
-EpisodeMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+EpisodeMachine.TestCase.settings = settings(max_examples=200, stateful_step_count=40, deadline=None)
 TestEpisodeMachine = EpisodeMachine.TestCase

@@ -316,6 +316,12 @@ def test_each_further_failure_opens_for_twice_as_long_up_to_a_minute() -> None:
     assert pauses == [2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]
 
 
+def test_the_first_pause_is_the_one_of_the_settings() -> None:
+    one = breaker(breaker_min=1)
+    one.failed("a", NOW, "why", opens=True)
+    assert one.check("a", NOW) == Opened(1.0, "why")
+
+
 def test_one_grave_failure_counts_as_many_and_the_next_light_one_opens_longer() -> None:
     one = breaker()
     one.failed("a", NOW, "grave", opens=True)

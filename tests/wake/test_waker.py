@@ -555,6 +555,18 @@ async def test_a_client_may_leave_in_the_very_moment_of_its_release() -> None:
 
 
 @in_virtual_time
+async def test_a_client_may_have_left_in_the_very_moment_before_the_release() -> None:
+    async with scene() as s:
+        resuming = s.cluster.add(State.RESUMING)
+        leaving, staying = s.ask(resuming), s.ask(resuming)
+        await asyncio.sleep(0.1)
+        leaving.cancel()
+        s.cluster.change(resuming.key, State.RUNNING)
+        assert (await staying).route.state is State.RUNNING
+        assert leaving.cancelled()
+
+
+@in_virtual_time
 async def test_a_client_may_leave_before_it_began() -> None:
     async with scene() as s:
         asleep = s.cluster.add(State.PAUSED)
@@ -565,11 +577,21 @@ async def test_a_client_may_leave_before_it_began() -> None:
 
 
 @in_virtual_time
-async def test_a_client_whose_time_is_up_as_it_is_released_has_one_outcome() -> None:
+async def test_a_client_that_is_released_as_its_time_is_up_has_one_outcome() -> None:
     async with scene() as s:
         resuming = s.cluster.add(State.RESUMING)
         s.cluster.after(5.0, resuming.key, State.RESUMING, State.RUNNING)
         assert (await s.waker.ready(resuming, timeout=5.0)).cold
+
+
+@in_virtual_time
+async def test_a_client_whose_time_is_up_as_it_is_released_has_one_outcome() -> None:
+    async with scene() as s:
+        resuming = s.cluster.add(State.RESUMING)
+        waiting = s.ask(resuming, timeout=5.0)
+        await asyncio.sleep(0)
+        s.cluster.after(5.0, resuming.key, State.RESUMING, State.RUNNING)
+        assert type(await error_of(waiting)) is WakeTimeout
 
 
 @pytest.mark.parametrize(

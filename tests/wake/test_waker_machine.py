@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from gateway.sandbox.errors import ApiUnavailable, Conflict, GatewayError
 from gateway.sandbox.model import Route, State
@@ -28,6 +28,7 @@ CONFIG = WakeConfig(
     namespace_patches_burst=1,
 )
 NAMES = st.sampled_from(["a", "b", "c"])
+STATES = st.sampled_from([*State, *[State.PAUSED] * 4, *[State.RUNNING] * 2])
 SETTLED = {State.RUNNING, State.PAUSED, State.PAUSING, State.RESUMING, State.CREATING}
 
 
@@ -59,15 +60,25 @@ class WakerMachine(RuleBasedStateMachine):
 
     # ---- clients --------------------------------------------------------------------------
 
-    @rule(name=NAMES, timeout=st.floats(0.0, 30.0), held=st.integers(0, 30))
-    def a_request_comes(self, name: str, timeout: float, held: int) -> None:
+    @initialize()
+    def sandboxes_sleep(self) -> None:
+        for name in "abc":
+            self.a_sandbox_is_made(name, State.PAUSED, wake=True)
+
+    @rule(
+        name=NAMES,
+        count=st.integers(1, 4),
+        timeout=st.sampled_from([0.0, 0.4, 2.0, 10.0, 30.0]),
+        held=st.integers(0, 30),
+    )
+    def requests_come(self, name: str, count: int, timeout: float, held: int) -> None:
         found = next((one for one in self.cluster.registry if one.key.name == name), None)
         if found is None:
             return
-        self.asked += 1
-        call = self.waker.ready(found, timeout=timeout, held_bytes=held)
-        task = self.loop.create_task(call)
-        self.open[task] = (found, held)
+        for _ in range(count):
+            self.asked += 1
+            call = self.waker.ready(found, timeout=timeout, held_bytes=held)
+            self.open[self.loop.create_task(call)] = (found, held)
         self.settle()
 
     @precondition(lambda self: self.open)
@@ -79,7 +90,7 @@ class WakerMachine(RuleBasedStateMachine):
 
     # ---- the cluster ----------------------------------------------------------------------
 
-    @rule(name=NAMES, state=st.sampled_from(State), wake=st.booleans())
+    @rule(name=NAMES, state=STATES, wake=st.sampled_from([True, True, True, False]))
     def a_sandbox_is_made(self, name: str, state: State, wake: bool) -> None:
         if self.named(name) is None:
             self.born += 1
@@ -89,7 +100,7 @@ class WakerMachine(RuleBasedStateMachine):
                 lambda: self.cluster.add(state, name, uid=uid, wake=wake, namespace=namespace)
             )
 
-    @rule(name=NAMES, state=st.sampled_from(State))
+    @rule(name=NAMES, state=STATES)
     def somebody_changes_a_sandbox(self, name: str, state: State) -> None:
         if (found := self.named(name)) is not None:
             self.inside(lambda: self.cluster.change(found.key, state))

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.local.runtime.model import Command, Departure, Desired, Goal, PauseMode, Problem
@@ -82,6 +82,7 @@ FIELDS = ["desiredState", "shutdownTime", "process"]
 PROCESS_FIELDS = ["command", "env", "cwd", "port", "pause"]
 
 
+@settings(deadline=None)
 @given(
     spec=st.dictionaries(st.sampled_from(FIELDS), JSON),
     fields=st.dictionaries(st.sampled_from(PROCESS_FIELDS), JSON),

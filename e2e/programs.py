@@ -1,0 +1,163 @@
+"""Starting programs with their output kept, and ending them whatever happens."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+PROGRAM: Final = str(Path(sys.executable).with_name("sandbox-gateway"))
+#: How long an asked-to program may take to end before it is killed, in seconds.
+PATIENCE: Final = 60.0
+#: What of a log is shown with a failure, in bytes.
+_SHOWN: Final = 20_000
+
+
+def environment(home: Path, **more: str) -> dict[str, str]:
+    """Return an environment in which nothing of the caller's own setup is found."""
+    kept = ("PATH", "PYTHONDONTWRITEBYTECODE")
+    own = {name: os.environ[name] for name in kept if name in os.environ}
+    return own | {"HOME": str(home), "LANG": "C.UTF-8"} | more
+
+
+class Program:
+    """A running program; its output goes to files."""
+
+    def __init__(
+        self, name: str, argv: Sequence[str], home: Path, env: Mapping[str, str] | None = None
+    ) -> None:
+        self.name = name
+        self.home = home
+        self._output, self._errors = home / f"{name}.out", home / f"{name}.err"
+        self._shown_from = 0
+        with self._output.open("ab") as output, self._errors.open("ab") as errors:
+            self._process = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=errors,
+                env=dict(env) if env is not None else environment(home),
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def output(self) -> str:
+        """What it wrote to standard output so far."""
+        return self._output.read_text()
+
+    @property
+    def errors(self) -> str:
+        """What it wrote to standard error so far."""
+        return self._errors.read_text()
+
+    @property
+    def exit_status(self) -> int | None:
+        """Its exit status; None: it runs."""
+        return self._process.poll()
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Give the JSON lines of its log."""
+        for line in self.errors.splitlines():
+            with contextlib.suppress(json.JSONDecodeError):
+                yield json.loads(line)
+
+    def signal(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
+
+    def wait(self, timeout: float = PATIENCE) -> int:
+        """Return its exit status once it has ended."""
+        return self._process.wait(timeout)
+
+    def kill(self) -> None:
+        """End it as a crash would: at once, without a word to what it started."""
+        self._process.kill()
+        self._process.wait()
+
+    def end(self) -> int:
+        """Ask it to end, insist after a while, and return its exit status."""
+        if self.exit_status is None:
+            self._process.terminate()
+        try:
+            return self._process.wait(PATIENCE)
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            return self._process.wait()
+
+    def begin_chapter(self) -> None:
+        """Show with a failure only what is written from now on."""
+        self._shown_from = self._errors.stat().st_size
+
+    def chapter(self) -> str:
+        """Return the end of what it wrote since `begin_chapter`."""
+        with self._errors.open("rb") as log:
+            size = log.seek(0, os.SEEK_END)
+            log.seek(max(self._shown_from, size - _SHOWN))
+            return log.read().decode(errors="replace")
+
+
+class Programs:
+    """Programs that end when their owner does."""
+
+    def __init__(self) -> None:
+        self._all: list[Program] = []
+
+    def __iter__(self) -> Iterator[Program]:
+        return iter(self._all)
+
+    def start(
+        self, name: str, argv: Sequence[str], home: Path, env: Mapping[str, str] | None = None
+    ) -> Program:
+        program = Program(f"{name}-{len(self._all)}", argv, home, env)
+        self._all.append(program)
+        return program
+
+    def end(self) -> None:
+        """End all of them, the last started first, and every sandbox that one left behind."""
+        for program in reversed(self._all):
+            program.end()
+            _end_sandboxes_below(program.home)
+        self._all.clear()
+
+
+def _end_sandboxes_below(home: Path) -> None:
+    """Kill processes that carry the mark of a data directory in `home` (as a crash leaves them)."""
+    marks = [path.read_text().strip().encode() for path in home.glob("*/runtime/id")]
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            variables = (process / "environ").read_bytes()
+            if any(mark in variables for mark in marks):
+                os.kill(int(process.name), signal.SIGKILL)
+
+
+def processes_of(sandbox: str) -> dict[int, str]:
+    """Return the processes of a sample server with this name: pid → state letter (proc(5))."""
+    wanted = f"\0--name\0{sandbox}\0".encode()
+    found = {}
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if wanted in (process / "cmdline").read_bytes():
+                stat = (process / "stat").read_text()
+                found[int(process.name)] = stat.rpartition(")")[2].split()[0]
+    return found
+
+
+def free_port() -> int:
+    """Return a port on which nobody listens now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,46 @@
+"""Waiting for something to become so, with a deadline: nothing here ever sleeps to be safe."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Final, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+T = TypeVar("T")
+
+#: Longer than anything takes on a slow and busy machine, in seconds.
+DEADLINE: Final = 60.0
+_PAUSE: Final = 0.02
+
+
+class TooLateError(AssertionError):
+    """Something did not become so in time; the text says what."""
+
+
+def until(check: Callable[[], T | None], what: str, deadline: float = DEADLINE) -> T:
+    """Return the first true value of `check`."""
+    ends = time.monotonic() + deadline
+    while True:
+        if found := check():
+            return found
+        if time.monotonic() > ends:
+            raise TooLateError(f"not within {deadline:.0f} s: {what}")
+        time.sleep(_PAUSE)
+
+
+async def soon(
+    check: Callable[[], Awaitable[T | None] | T | None], what: str, deadline: float = DEADLINE
+) -> T:
+    """Return the first true value of `check`, which may be a coroutine function."""
+    ends = time.monotonic() + deadline
+    while True:
+        answer = check()
+        found = await answer if asyncio.iscoroutine(answer) else answer
+        if found:
+            return found  # type: ignore[return-value]  # awaited where it is awaitable
+        if time.monotonic() > ends:
+            raise TooLateError(f"not within {deadline:.0f} s: {what}")
+        await asyncio.sleep(_PAUSE)
