@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from .gateways import KRUISE_CRD, Gateway, start_local
-from .kruise import World
 from .kubectl import Kubectl
 from .programs import Programs
+from .world import World
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Generator, Iterator

@@ -124,7 +124,4 @@ def _listening(program: Program, kubeconfig: Path) -> Gateway:
         return next((one for one in program.records() if one["message"] == "listening"), None)
 
     where = until(place, "the gateway listens")
-    return Gateway(
-        program, kubeconfig, f"http://{where['data']}", f"http://{where['admin']}"
-    )
-
+    return Gateway(program, kubeconfig, f"http://{where['data']}", f"http://{where['admin']}")

@@ -104,7 +104,7 @@ def body_length(special: Special, *, http_1_1: bool, limit: int) -> int | None:
 def _check_codings(codings: list[bytes], *, http_1_1: bool) -> None:
     if not http_1_1:
         raise BadRequest("HTTP/1.0 has no Transfer-Encoding.")
-    listed = [coding.strip().lower() for coding in b",".join(codings).split(b",")]
+    listed = [coding.strip(b" \t").lower() for coding in b",".join(codings).split(b",")]
     if listed == [b"chunked"]:
         return
     if len(listed) == 2 and listed[1] == b"chunked" and listed[0] in _KNOWN_CODINGS:
