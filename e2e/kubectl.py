@@ -7,11 +7,13 @@ import os
 import subprocess
 from dataclasses import dataclass
 from importlib.metadata import files
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .programs import environment
 from .waiting import DEADLINE
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def kubectl_binary() -> str:

@@ -45,7 +45,7 @@ def kruise(name: str, **parts: Any) -> dict[str, Any]:
 
     `labels`, `annotations` and `ownerReferences` go to its metadata.
     """
-    rule = {"resume": {"onIngressTraffic": {}}}
+    rule: dict[str, Any] = {"resume": {"onIngressTraffic": {}}}
     spec = {"autoPausePolicy": rule} | parts.pop("spec", {})
     return {
         "apiVersion": KRUISE,

@@ -255,7 +255,7 @@ class Exchange:
         self.stage = Stage.TUNNEL
         self.status = head.status
         self._arm(self._timeouts.tunnel_idle)
-        self._client.send(headers.switching_head(head), early)
+        self._client.send(headers.switching_head(head, extra=self._extra), early)
         if self._head.upgrade == WEBSOCKET:
             self._frames = FrameBoundary()
             self._frames.feed(early)

@@ -121,12 +121,13 @@ def interim_head(status: int, reason: bytes, lines: list[bytes]) -> bytes:
     return b"HTTP/1.1 %d %b\r\n%b\r\n" % (status, reason, b"".join(lines))
 
 
-def switching_head(response: ResponseHead) -> bytes:
+def switching_head(response: ResponseHead, *, extra: bytes) -> bytes:
     """Return the 101 to relay."""
-    return b"HTTP/1.1 101 %b\r\nConnection: Upgrade\r\nUpgrade: %b\r\n%b\r\n" % (
+    return b"HTTP/1.1 101 %b\r\nConnection: Upgrade\r\nUpgrade: %b\r\n%b%b\r\n" % (
         response.reason,
         response.upgrade or b"",
         b"".join(response.lines),
+        extra,
     )
 
 

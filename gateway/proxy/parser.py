@@ -129,7 +129,7 @@ class RequestParser:
         while rest and not upgraded and not self._dead:
             upgraded, rest = self._parse(rest)
         self._flush_body()
-        if not self._progressed:
+        if not (self._progressed or self._dead):
             self._bound(len(data))
         return self._take_messages(), upgraded, rest if upgraded else b""
 

@@ -115,6 +115,8 @@ class UpstreamConnection(asyncio.Protocol):
         "trailers",
     )
 
+    _ended: bool
+    _fed: int
     _head: ResponseHead | None
     _reason: bytes
     _lines: list[bytes]

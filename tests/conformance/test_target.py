@@ -7,6 +7,7 @@ import json
 import pytest
 
 from gateway.proxy.parser import RequestLimits
+from gateway.proxy.reach import ReachConfig
 from gateway.proxy.target import TargetConfig
 
 from .harness import Gateway, gateway
@@ -234,12 +235,6 @@ async def test_18_a_large_head_is_431(fields: list[str]) -> None:
         await refused(gw, upstream, gw.get("/", *fields), 431)
 
 
-async def test_18_repeating_a_field_that_is_read_here_does_not_get_past_the_limit() -> None:
-    """Fields kept apart are counted one by one, as all others."""
-    async with gateway(ECHO, limits=LIMITS) as (gw, upstream):
-        await refused(gw, upstream, gw.get("/", *["Via: 1.1 a"] * 30), 431)
-
-
 @pytest.mark.parametrize("endless", [b"a", b"X-A: a\r\n", b"X-A: "])
 async def test_18_an_endless_head_is_cut_off_while_it_comes(endless: bytes) -> None:
     """Nothing is gathered beyond the limits, wherever in the head it comes."""
@@ -292,7 +287,7 @@ async def test_19_an_error_echoes_nothing_and_is_one_bounded_line_in_the_log(
     request_line: str, fields: list[str], accept: str
 ) -> None:
     """RFC 9457, RFC 9209: what happened, never what was sent, an address or a trace."""
-    async with gateway(ECHO) as (gw, _):
+    async with gateway(ECHO, reach=ReachConfig(dial_timeout=0.1)) as (gw, _):
         lines = [request_line, "Host: box.example", f"Accept: {accept}", *fields]
         response = await gw.ask(("\r\n".join(lines) + "\r\n\r\n").encode())
         assert response.status >= 400
