@@ -104,6 +104,7 @@ def start_serve(
         "data_listen": "127.0.0.1:0",
         "admin_listen": "127.0.0.1:0",
         "upstream_allow_cidrs": "127.0.0.0/8",
+        "drain_delay": "0s",
     }
     argv = [PROGRAM, "serve", "--kubeconfig", str(kubeconfig)]
     program = programs.start(name, argv, home, _environment(home, chosen | settings))

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _FIRST_NETWORK: Final = 10
+#: Connections that a pod's kernel takes before the pod does: all of a thousand that come at once.
+_BACKLOG: Final = 4096
 
 
 @dataclass(slots=True)
@@ -93,7 +95,7 @@ class SeparatePods:
     async def open(self, pod: Pod) -> None:
         runner = web.ServerRunner(web.Server(pod.answer, access_log=None), shutdown_timeout=0.5)
         await runner.setup()
-        await web.TCPSite(runner, pod.ip, self.port).start()
+        await web.TCPSite(runner, pod.ip, self.port, backlog=_BACKLOG).start()
         self._open[pod.uid] = runner
 
     async def retire(self, pod: Pod) -> None:
@@ -133,7 +135,7 @@ class SharedPods:
                 web.Server(self._answer, access_log=None), shutdown_timeout=0.5
             )
             await self._runner.setup()
-            await web.TCPSite(self._runner, "0.0.0.0", self.port, backlog=4096).start()
+            await web.TCPSite(self._runner, "0.0.0.0", self.port, backlog=_BACKLOG).start()
 
     async def retire(self, pod: Pod) -> None:
         self._open.pop(pod.ip, None)

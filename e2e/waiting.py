@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import time
 from typing import TYPE_CHECKING, Final, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
 T = TypeVar("T")
 
@@ -31,16 +32,13 @@ def until(check: Callable[[], T | None], what: str, deadline: float = DEADLINE) 
         time.sleep(_PAUSE)
 
 
-async def soon(
-    check: Callable[[], Awaitable[T | None] | T | None], what: str, deadline: float = DEADLINE
-) -> T:
-    """Return the first true value of `check`, which may be a coroutine function."""
+async def soon(check: Callable[[], object], what: str, deadline: float = DEADLINE) -> None:
+    """Return once `check`, which may be a coroutine function, gives something true."""
     ends = time.monotonic() + deadline
     while True:
         answer = check()
-        found = await answer if asyncio.iscoroutine(answer) else answer
-        if found:
-            return found  # type: ignore[return-value]  # awaited where it is awaitable
+        if await answer if inspect.isawaitable(answer) else answer:
+            return
         if time.monotonic() > ends:
             raise TooLateError(f"not within {deadline:.0f} s: {what}")
         await asyncio.sleep(_PAUSE)

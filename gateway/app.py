@@ -49,6 +49,9 @@ EXIT_FAILED: Final = 1
 #: pages from the kernel and gives them back: a quarter of the speed of large bodies.
 _MALLOC_LIMITS: Final = {-1: 128 * 1024 * 1024, -3: 64 * 1024 * 1024}
 
+#: How long the answers to those who wait at the very end may take to be written, in seconds.
+_LAST_WORDS: Final = 1.0
+
 
 class StartError(Exception):
     """The gateway cannot start; the text says what to do."""
@@ -165,8 +168,9 @@ class Gateway:
             _LOG.warning("requests broken off", extra={"in_flight": self._plane.in_flight})
 
     async def close(self) -> None:
-        """Stop everything at once; what is still under way is broken off."""
+        """Stop everything: who still waits for a sandbox is told so, all else is broken off."""
         await self._waker.close()
+        await self._plane.drain(_LAST_WORDS)
         await self._plane.close()
         if self._access_log is not None:
             self._access_log.flush()

@@ -35,8 +35,8 @@ class Claims:
 
     def names(self, route: Route) -> bool:
         """Return whether the token is for this very sandbox."""
-        same_name = (route.key.namespace, route.key.name) == (self.namespace, self.name)
-        return same_name and hmac.compare_digest(self.uid.encode(), route.uid.encode())
+        theirs = (route.key.namespace, route.key.name, route.uid)
+        return theirs == (self.namespace, self.name, self.uid)
 
 
 def mint(key: Key, uid: str, expires_at: float, kid: str, secret: bytes) -> bytes:
@@ -79,7 +79,7 @@ def _claims(payload: dict[str, object], now: float) -> Claims | None:
         return None
     if not isinstance(expires_at, int) or isinstance(expires_at, bool) or expires_at <= now:
         return None
-    return Claims(namespace, name, uid, float(expires_at))
+    return Claims(namespace, name, uid, expires_at)
 
 
 def _sign(signed: bytes, secret: bytes) -> bytes:

@@ -11,6 +11,7 @@ from gateway.sandbox.errors import (
     InvalidTarget,
     NotReady,
     SandboxNotFound,
+    Unauthenticated,
 )
 
 if TYPE_CHECKING:
@@ -55,12 +56,15 @@ class Admission:
         """
         target = targets[0]
         route, unfound = self._find(target)
-        if route is None and not self._synced():
-            raise NotReady
         try:
             passed_on = self._authenticator.check(head.special, route, now)
-        except SandboxNotFound:
-            raise unfound from None
+        except (Unauthenticated, Forbidden, SandboxNotFound) as refusal:
+            if not self._synced():
+                # The sandbox may exist and not be known yet; one that is known says the same.
+                raise NotReady from refusal
+            if isinstance(refusal, SandboxNotFound):
+                raise unfound from None
+            raise
         if route is None:
             raise unfound
         if any(self._find(other)[0] is not route for other in targets[1:]):

@@ -162,8 +162,9 @@ class Exchange:
             self._done.set_result(None)
 
     def _break_off(self) -> None:
-        self._client.abort()
+        # In this order: losing its connection cancels the handler, which then tells another story.
         self._fail(ResponseBrokenOff())
+        self._client.break_off()
 
     # ---- the request's body
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import socket
+import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -35,6 +37,12 @@ SWEEP_INTERVAL: Final = 0.25
 
 #: How often a drain looks whether it is done, in seconds.
 _DRAIN_POLL: Final = 0.05
+
+#: `struct linger` by which closing a socket resets its connection.
+_RESET: Final = struct.pack("ii", 1, 0)
+
+#: The first byte of Linux' `struct tcp_info`, tcpi_state: neither side has ended.
+_TCP_ESTABLISHED: Final = 1
 
 #: Who has asked that a connection is not read.
 _HOLD_QUEUE: Final = 1
@@ -185,8 +193,18 @@ class Connection(RequestHandler):
         self.set_parser(cast("Any", _Tunnel(take)))
 
     def abort(self) -> None:
-        """Break the connection off: what was sent must not look complete."""
+        """Close the connection without waiting for what is not sent yet."""
         if self._wire is not None:
+            self._wire.abort()
+
+    def break_off(self) -> None:
+        """Reset the connection: what was sent must not look complete (RFC 9112 §8).
+
+        A body that ends with its connection would, if that were just closed.
+        """
+        if self._wire is not None:
+            sock = self._wire.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self._wire.abort()
 
     def begin_request(self) -> None:
@@ -256,7 +274,7 @@ class Connection(RequestHandler):
 
     def handle_error(self, *_args: Any, **_kw: Any) -> Any:
         """Break off: the proxy answers its own errors, so this one is a bug of ours."""
-        self.abort()
+        self.break_off()
         return CLOSED
 
     def log_exception(self, *_args: Any, **kw: Any) -> None:
@@ -282,6 +300,8 @@ class Connection(RequestHandler):
         """Act on the deadlines that have passed."""
         if self.deadline <= now and self.exchange is not None:
             self.exchange.expire()
+        if self._holds and self.busy:
+            self._look_for_departure()
         if self._read_deadline > now or self.busy:
             return
         self._read_deadline = math.inf
@@ -289,6 +309,18 @@ class Connection(RequestHandler):
             self.data_received(b"")
         else:
             self.abort()
+
+    def _look_for_departure(self) -> None:
+        """Close if the client has ended its side: while nothing is read, no event tells that.
+
+        An end behind bytes that do not fit into the kernel's buffer is not to be seen here either.
+        """
+        if self._wire is None:
+            return
+        sock = self._wire.get_extra_info("socket")
+        state = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+        if state != _TCP_ESTABLISHED:
+            self._wire.close()
 
 
 class Front(Server):
@@ -342,7 +374,7 @@ class Front(Server):
             self._sweeper.cancel()
             self._sweeper = None
         for connection in self.connections:
-            cast("Connection", connection).abort()
+            cast("Connection", connection).break_off()
         await self.shutdown(timeout=1.0)
 
 

@@ -329,7 +329,7 @@ async def test_11_surplus_bytes_after_a_response_never_answer_the_next_request(
 
     async def script(leg: Leg) -> None:
         if leg.number:
-            return await ECHO(leg)
+            await ECHO(leg)
         await leg.request()
         await leg.send(ok(b"first") + (b"" if pause else ok(b"poison")))
         if pause:
@@ -360,7 +360,7 @@ async def test_11_surplus_after_any_framing_costs_the_connection(first: bytes) -
 
     async def script(leg: Leg) -> None:
         if leg.number:
-            return await ECHO(leg)
+            await ECHO(leg)
         await leg.request()
         await leg.send(first + ok(b"poison"))
         await leg.ended()

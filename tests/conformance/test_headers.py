@@ -187,7 +187,11 @@ async def test_24_nor_in_a_trailer_or_with_an_underscore() -> None:
     route = {"credential": Credential(token="t0ken")}
     async with gateway(ECHO, authenticator=AccessTokens(), route=route) as (gw, upstream):
         head = gw.head(
-            "POST", "/", "X-Access-Token: t0ken", "X_Access_Token: t0ken", "Transfer-Encoding: chunked"
+            "POST",
+            "/",
+            "X-Access-Token: t0ken",
+            "X_Access_Token: t0ken",
+            "Transfer-Encoding: chunked",
         )
         trailers = b"X-Access-Token: t0ken\r\nX_Access_Token: t0ken\r\nX-Sum: 1\r\n"
         response = await gw.ask(head + chunked(b"x", trailers=trailers))

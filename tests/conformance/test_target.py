@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,7 +13,9 @@ from gateway.proxy.target import TargetConfig
 
 from .harness import Gateway, gateway
 from .upstream import ECHO, Upstream
-from .wire import Message
+
+if TYPE_CHECKING:
+    from .wire import Message
 
 
 async def refused(gw: Gateway, upstream: Upstream, request: bytes, *statuses: int) -> Message:
@@ -30,7 +33,8 @@ async def refused(gw: Gateway, upstream: Upstream, request: bytes, *statuses: in
 
 
 @pytest.mark.parametrize(
-    "version", [b"HTTP/0.9", b"HTTP/1.2", b"HTTP/2.0", b"HTTP/3.0", b"HTTP/1", b"HTTP/11", b"HTP/1.1"]
+    "version",
+    [b"HTTP/0.9", b"HTTP/1.2", b"HTTP/2.0", b"HTTP/3.0", b"HTTP/1", b"HTTP/11", b"HTP/1.1"],
 )
 async def test_13_another_version_is_400_or_505(version: bytes) -> None:
     """RFC 9110 §15.6.6 and 9112 §2.3."""

@@ -1,6 +1,6 @@
-"""Waking and the registry (CONFORMANCE lines 44 to 51): the waker and the registry are the real ones.
+"""Waking and the registry (CONFORMANCE lines 44 to 51).
 
-Stands-in are only the Kubernetes API (`Sandboxes`) and the sandboxes themselves.
+The waker and the registry are the real ones. Stand-ins are only the Kubernetes API (`Sandboxes`) and the sandboxes themselves.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from gateway.wake.config import WakeConfig
 from .harness import Gateway, eventually, gateway
 from .upstream import ECHO, Leg, Upstream, always
 from .wire import Client, Message, ok
+
 
 async def sleeping(gw: Gateway, *requests: bytes) -> list[Client]:
     """Send each request on a connection of its own and return once all of them wait."""
@@ -399,4 +400,3 @@ async def test_51_nor_while_its_port_is_dialled_again() -> None:
         response = await client.response("POST")
         assert (response.status, reason(response)) == (503, "wake_failed")
         assert upstream.legs == []
-

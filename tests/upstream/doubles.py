@@ -34,7 +34,7 @@ class RecordingTransport(asyncio.Transport):
         self.info = TcpInfo()
         super().__init__({"peername": peername, "socket": self.info})
         self.sent = b""
-        self.reading = True
+        self.readings: list[bool] = []
         self.closed = False
         self.aborted = False
 
@@ -43,10 +43,10 @@ class RecordingTransport(asyncio.Transport):
             self.sent += bytes(data)
 
     def pause_reading(self) -> None:
-        self.reading = False
+        self.readings.append(False)
 
     def resume_reading(self) -> None:
-        self.reading = True
+        self.readings.append(True)
 
     def close(self) -> None:
         self.closed = True
