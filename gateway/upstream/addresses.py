@@ -14,7 +14,10 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class AddressGuard:
-    """Judges addresses: an allowed network beats a denied one, and the built-in refusals."""
+    """Judges addresses: what is denied never, else if any networks are allowed these alone.
+
+    An allowed network may hold addresses that are refused otherwise: loopback in local mode.
+    """
 
     def __init__(self, allow: tuple[Network, ...] = (), deny: tuple[Network, ...] = ()) -> None:
         self._allow = allow
@@ -27,9 +30,11 @@ class AddressGuard:
             parsed = ipaddress.ip_address(address)
         except ValueError:
             return False
-        if any(parsed in network for network in self._allow):
-            return True
-        return not (_is_special(parsed) or any(parsed in network for network in self._deny))
+        if any(parsed in network for network in self._deny):
+            return False
+        if self._allow:
+            return any(parsed in network for network in self._allow)
+        return not _is_special(parsed)
 
 
 def _is_special(address: Address) -> bool:

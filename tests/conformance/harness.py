@@ -8,7 +8,7 @@ import ipaddress
 import json
 import logging
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from gateway.auth.authenticator import NoAuth
@@ -30,15 +30,16 @@ from gateway.wake.waker import Waker
 
 from .sandboxes import Sandboxes
 from .upstream import Upstream
-from .wire import PATIENCE, Client
+from .wire import Client
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from gateway.auth.authenticator import Authenticator
     from gateway.wake.calls import SandboxWriter
 
     from .upstream import Script
+    from .wire import Message
 
 LOOPBACK = AddressGuard(allow=(ipaddress.ip_network("127.0.0.0/8"),))
 
@@ -111,7 +112,16 @@ class Gateway:
         self.clients.append(client)
         return client
 
-    async def ask(self, request: bytes, method: str = "GET") -> Any:
+    async def wait_with(self, *requests: bytes) -> list[Client]:
+        """Send each on a connection of its own and return once all of them wait for a sandbox."""
+        before = self.waiting
+        clients = [await self.client() for _ in requests]
+        for client, request in zip(clients, requests, strict=True):
+            await client.send(request)
+        await eventually(lambda: self.waiting == before + len(requests))
+        return clients
+
+    async def ask(self, request: bytes, method: str = "GET") -> Message:
         """Send a request on a connection of its own and return the response."""
         client = await self.client()
         await client.send(request)
@@ -233,17 +243,13 @@ class _Errors(logging.Handler):
         self.seen.append(logging.Formatter().format(record))
 
 
-class _no_errors_logged:  # noqa: N801 - reads as what it says
+@contextmanager
+def _no_errors_logged() -> Iterator[None]:
     """Whatever the gateway, aiohttp or the loop complains about fails the test."""
-
-    def __enter__(self) -> None:
-        self._errors = _Errors()
-        logging.getLogger().addHandler(self._errors)
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        logging.getLogger().removeHandler(self._errors)
-        if error is None:
-            assert self._errors.seen == []
-
-
-__all__ = ["LOOPBACK", "PATIENCE", "Gateway", "eventually", "gateway"]
+    errors = _Errors()
+    logging.getLogger().addHandler(errors)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(errors)
+    assert errors.seen == []

@@ -1,9 +1,8 @@
-"""Framing (CONFORMANCE lines 1 to 12): where one message ends is never a matter of opinion."""
+"""Framing (lines 1 to 9, and 12): where one message ends is never a matter of opinion."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 
 import pytest
 
@@ -31,9 +30,6 @@ async def refused(gw: Gateway, upstream: Upstream, request: bytes, *statuses: in
     assert upstream.received == b""
     client.close()
     return response
-
-
-# ---- 1 to 4: lengths and codings ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize("swapped", [False, True])
@@ -102,9 +98,6 @@ async def test_4_chunked_in_http_1_0_is_400() -> None:
         head = gw.head("POST", "/", "Transfer-Encoding: chunked", "Connection: keep-alive")
         request = head.replace(b"HTTP/1.1", b"HTTP/1.0") + chunked(BODY)
         await refused(gw, upstream, request, 400)
-
-
-# ---- 5, 6: chunks ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -202,9 +195,6 @@ async def test_6_many_one_byte_chunks_cost_neither_memory_nor_one_write_each() -
         assert len(upstream.received) < 1.2 * count
 
 
-# ---- 7: heads ----------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     "line",
     [
@@ -240,9 +230,6 @@ async def test_7_a_request_line_with_other_space_is_400(line: bytes) -> None:
         await refused(gw, upstream, gw.get("/").replace(b"GET / HTTP/1.1", line), 400, 505)
 
 
-# ---- 8, 9 --------------------------------------------------------------------------------------
-
-
 async def test_8_an_error_with_the_body_unread_never_makes_a_request_of_the_rest() -> None:
     """RFC 9112 §9.3: who does not read the body must close."""
     async with gateway(ECHO, linger_timeout=0.2) as (gw, upstream):
@@ -274,106 +261,6 @@ async def test_9_connection_cannot_name_away_what_the_gateway_relies_on() -> Non
         assert request.has("x-other")
         assert not request.has("x-mine")
         assert not request.has("connection")
-
-
-# ---- 10, 11: the upstream's framing ------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "response",
-    [
-        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n",
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n2\r\nok\r\n",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok!",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 2, 3\r\n\r\nok!",
-        b"HTTP/1.1 200 OK\r\nContent-Length: -2\r\n\r\nok",
-        b"HTTP/1.1 200 OK\r\nContent-Length: 0x2\r\n\r\nok",
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: xchunked\r\n\r\nok",
-        b"HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\nok",
-        b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\nX-A : b\r\nContent-Length: 2\r\n\r\nok",
-        b"HTTP/1.1 200 OK\r\nX-A: b\r\n folded\r\nContent-Length: 2\r\n\r\nok",
-        b"HTTP/2.0 200 OK\r\nContent-Length: 2\r\n\r\nok",
-        b"HTTP/1.1 99 Low\r\nContent-Length: 2\r\n\r\nok",
-        b"ok",
-        b"\x00" * 100,
-        b"HTTP/1.1 200 OK\r\nX: " + b"a" * 300_000,
-    ],
-)
-async def test_10_an_illegal_response_is_502_and_ends_its_connection(response: bytes) -> None:
-    """RFC 9112 §6.3: a gateway answers 502 and closes the connection to the server."""
-
-    async def script(leg: Leg) -> None:
-        await leg.request()
-        await leg.send(response)
-        await leg.ended()
-
-    async with gateway(script) as (gw, upstream):
-        client = await gw.client()
-        await client.send(gw.get("/1"))
-        answer = await client.response()
-        assert answer.status == 502
-        assert json.loads(answer.body)["reason"] == "upstream_protocol_error"
-        await eventually(lambda: gw.pool.open_connections == 0)
-        upstream.script = ECHO
-        await client.send(gw.get("/2"))
-        assert (await client.response()).body == b"GET /2 "
-
-
-@pytest.mark.parametrize("pause", [False, True])
-async def test_11_surplus_bytes_after_a_response_never_answer_the_next_request(
-    pause: bool,
-) -> None:
-    """RFC 9112 §9.2: whatever follows a response belongs to no request."""
-
-    async def script(leg: Leg) -> None:
-        if leg.number:
-            await ECHO(leg)
-        await leg.request()
-        await leg.send(ok(b"first") + (b"" if pause else ok(b"poison")))
-        if pause:
-            await asyncio.sleep(0.02)
-            await leg.send(ok(b"poison"))
-        await leg.ended()
-
-    async with gateway(script) as (gw, upstream):
-        client = await gw.client()
-        await client.send(gw.get("/1"))
-        assert (await client.response()).body == b"first"
-        await eventually(lambda: gw.pool.open_connections == 0)
-        await client.send(gw.get("/2"))
-        assert (await client.response()).body == b"GET /2 "
-        assert len(upstream.legs) == 2
-
-
-@pytest.mark.parametrize(
-    "first",
-    [
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
-        b"HTTP/1.1 204 No Content\r\n\r\n",
-        b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n",
-    ],
-)
-async def test_11_surplus_after_any_framing_costs_the_connection(first: bytes) -> None:
-    """The same for chunked and bodyless responses."""
-
-    async def script(leg: Leg) -> None:
-        if leg.number:
-            await ECHO(leg)
-        await leg.request()
-        await leg.send(first + ok(b"poison"))
-        await leg.ended()
-
-    async with gateway(script) as (gw, _):
-        client = await gw.client()
-        await client.send(gw.get("/1") + gw.get("/2"))
-        await client.response()
-        assert (await client.response()).body == b"GET /2 "
-        assert b"poison" not in client.received
-
-
-# ---- 12 ----------------------------------------------------------------------------------------
 
 
 async def test_12_crlf_before_a_request_is_ignored() -> None:

@@ -1,4 +1,4 @@
-"""Header fields, both ways (CONFORMANCE lines 20 to 26)."""
+"""Header fields, both ways (lines 20 to 26)."""
 
 from __future__ import annotations
 

@@ -1,34 +1,21 @@
-"""Interim responses, upgrades and framing towards the client (CONFORMANCE lines 27 to 35)."""
+"""Interim responses and framing towards the client (lines 27 to 31, and 35)."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
-from websockets.asyncio.client import connect
-from websockets.asyncio.server import ServerConnection, serve
-from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from gateway.proxy.exchange import Timeouts
 from gateway.sandbox.model import State
 
-from .harness import Gateway, eventually, gateway
+from .harness import eventually, gateway
 from .upstream import ECHO, Leg, always
-from .wire import Client, chunked, ok
+from .wire import chunked, ok
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
-
-UPGRADE = ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13",
-           "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==")  # fmt: skip
-SWITCHING = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
-
-
-# ---- 27 ----------------------------------------------------------------------------------------
+    from collections.abc import AsyncIterator
 
 
 async def test_27_expect_100_continue_gets_no_100_before_there_is_a_route() -> None:
@@ -71,8 +58,6 @@ async def test_27_a_refusal_comes_in_the_place_of_100() -> None:
         assert b"hello" not in upstream.received
 
 
-# ---- 28 ----------------------------------------------------------------------------------------
-
 HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\nConnection: x\r\nX: 1\r\n\r\n"
 
 
@@ -111,9 +96,6 @@ async def test_28_interim_responses_without_end_are_502() -> None:
     """A bound on what may come before a response."""
     async with gateway(always(b"HTTP/1.1 102 Processing\r\n\r\n" * 1000)) as (gw, _):
         assert (await gw.ask(gw.get("/"))).status == 502
-
-
-# ---- 29 ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("status", [413, 401])
@@ -160,9 +142,6 @@ async def test_29_an_early_answer_is_whole_though_the_client_goes_on_sending() -
         assert (response.status, response.body) == (413, body)
 
 
-# ---- 30 ----------------------------------------------------------------------------------------
-
-
 async def test_30_trailers_are_forwarded_and_never_become_headers() -> None:
     """RFC 9110 §6.5: both ways; those that frame or route are dropped (§6.5.1)."""
 
@@ -188,9 +167,6 @@ async def test_30_trailers_are_forwarded_and_never_become_headers() -> None:
         assert not first.has("x-t")
         assert not second.has("x-t")
         assert second.one("host") == b"box.example"
-
-
-# ---- 31 ----------------------------------------------------------------------------------------
 
 
 async def test_31_responses_without_a_body_keep_the_connection_in_step() -> None:
@@ -296,273 +272,6 @@ async def test_31_httpx_and_its_connection_pool_are_at_home() -> None:
             assert "x-sandbox-cold-start" not in echoed.headers
             assert (await client.put("/c", json={"a": 1})).text == 'PUT /c {"a":1}'
         assert len(upstream.legs) == 1
-
-
-# ---- 32: WebSockets ----------------------------------------------------------------------------
-
-
-@asynccontextmanager
-async def websocket_server(
-    handler: Callable[[ServerConnection], Awaitable[None]],
-) -> AsyncIterator[int]:
-    async with serve(handler, "127.0.0.1", 0, max_size=None) as server:
-        yield next(iter(server.sockets)).getsockname()[1]
-
-
-def url(gw: Gateway) -> str:
-    return f"ws://127.0.0.1:{gw.address[1]}/kruise/box/{gw.port}/socket?x=1"
-
-
-async def test_32_a_websocket_through_the_gateway_is_a_websocket() -> None:
-    """RFC 6455: text, binary, large messages, pings and the close code, on a woken sandbox."""
-    seen: list[str] = []
-
-    async def echo(socket: ServerConnection) -> None:
-        assert socket.request is not None
-        seen.append(socket.request.path)
-        async for message in socket:
-            await socket.send(message)
-            if message == "bye":
-                await socket.close(4321, "as you say")
-                return
-
-    async with websocket_server(echo) as port, gateway(ECHO, state=State.PAUSED) as (gw, _):
-        gw.port = port
-        async with connect(url(gw), proxy=None, compression=None, max_size=None) as socket:
-            large = bytes(range(256)) * 8192
-            for message in ("text \u00fc", b"\x00\xff", large, ""):
-                await socket.send(message)
-                assert await socket.recv() == message
-            await (await socket.ping())
-            await socket.send("bye")
-            assert await socket.recv() == "bye"
-            with pytest.raises(ConnectionClosed) as closed:
-                await socket.recv()
-        assert closed.value.rcvd is not None
-        assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (4321, "as you say")
-        assert seen == ["/socket?x=1"]
-        await eventually(lambda: gw.plane.in_flight == 0)
-        (line,) = gw.log()
-        assert line["status"] == 101
-
-
-async def test_32_the_clients_close_reaches_the_sandbox_with_its_code() -> None:
-    """RFC 6455 §7.1.5."""
-    codes: list[int | None] = []
-
-    async def wait(socket: ServerConnection) -> None:
-        await socket.wait_closed()
-        codes.append(socket.close_code)
-
-    async with websocket_server(wait) as port, gateway(ECHO) as (gw, _):
-        gw.port = port
-        async with connect(url(gw), proxy=None) as socket:
-            await socket.close(4001, "enough")
-        await eventually(lambda: codes == [4001])
-
-
-async def test_32_no_101_before_the_upstreams_and_early_bytes_are_kept() -> None:
-    """RFC 9110 §7.8: both sides may send with their last byte of HTTP."""
-    go_on = asyncio.Event()
-
-    async def script(leg: Leg) -> None:
-        head = await leg.head()
-        assert head.one("upgrade") == b"websocket"
-        assert head.one("connection") == b"Upgrade"
-        await go_on.wait()
-        await leg.send(SWITCHING + b"early from sandbox")
-        assert await leg.exactly(17) == b"early from client"
-        await leg.send(b"!")
-        await leg.ended()
-
-    async with gateway(script) as (gw, _):
-        client = await gw.client()
-        await client.send(gw.get("/", *UPGRADE) + b"early from client")
-        await client.assert_silent()
-        go_on.set()
-        switched = await client.response()
-        assert switched.status == 101
-        assert switched.one("upgrade") == b"websocket"
-        assert await client.exactly(19) == b"early from sandbox!"
-
-
-async def test_32_any_other_protocol_is_tunnelled_the_same() -> None:
-    """RFC 9110 §7.8: the token is the sandbox's business."""
-
-    async def script(leg: Leg) -> None:
-        assert (await leg.head()).one("upgrade") == b"raw/1"
-        await leg.send(SWITCHING.replace(b"websocket", b"raw/1"))
-        while await leg.fill():
-            await leg.send(await leg.exactly(1))
-
-    async with gateway(script) as (gw, _):
-        client = await gw.client()
-        await client.send(gw.get("/", "Connection: upgrade", "Upgrade: raw/1"))
-        assert (await client.response()).one("upgrade") == b"raw/1"
-        for byte in (b"a", b"\n", b"\x00"):
-            await client.send(byte)
-            assert await client.exactly(1) == byte
-
-
-async def test_32_a_refused_upgrade_is_relayed_and_the_connection_goes_on() -> None:
-    """RFC 9110 §7.8: a server may ignore it; what was sent early is then the next request."""
-
-    async def script(leg: Leg) -> None:
-        while True:
-            target = (await leg.request()).target
-            await leg.send(ok(b"no") if target == b"/1" else ok(target))
-
-    async with gateway(script) as (gw, _):
-        client = await gw.client()
-        await client.send(gw.get("/1", *UPGRADE) + gw.get("/2"))
-        assert (await client.response()).body == b"no"
-        assert (await client.response()).body == b"/2"
-        await client.send(gw.get("/3"))
-        assert (await client.response()).body == b"/3"
-
-
-async def test_32_a_websocket_library_sees_a_refusal_as_such() -> None:
-    """The status and the body are the sandbox's."""
-    async with gateway(always(b"HTTP/1.1 403 No\r\nContent-Length: 2\r\n\r\nno")) as (gw, _):
-        with pytest.raises(InvalidStatus) as refusal:
-            async with connect(url(gw), proxy=None):
-                pass
-        assert refusal.value.response.status_code == 403
-        assert refusal.value.response.body == b"no"
-
-
-async def test_32_an_upgrade_with_a_body_is_400() -> None:
-    """Parsers differ on where such a body ends: it is not guessed at."""
-    async with gateway(ECHO) as (gw, upstream):
-        request = gw.head("POST", "/", *UPGRADE, "Content-Length: 5") + b"hello"
-        assert (await gw.ask(request)).status == 400
-        assert upstream.received == b""
-
-
-# ---- 33 ----------------------------------------------------------------------------------------
-
-
-async def test_33_upgrade_to_h2c_is_removed() -> None:
-    """RFC 9113 §3.1 has taken it away; passed on it would tunnel past every rule."""
-    fields = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABk")
-    async with gateway(ECHO) as (gw, upstream):
-        client = await gw.client()
-        await client.send(gw.get("/1", *fields) + gw.get("/2"))
-        assert (await client.response()).body == b"GET /1 "
-        assert (await client.response()).body == b"GET /2 "
-        (first, _) = upstream.requests
-        for name in ("upgrade", "connection", "http2-settings"):
-            assert not first.has(name)
-
-
-@pytest.mark.parametrize("fields", [b"", b"Connection: Upgrade\r\nUpgrade: websocket\r\n"])
-async def test_33_an_unsolicited_101_is_502(fields: bytes) -> None:
-    """RFC 9110 §15.2.2: a switch that nobody asked for."""
-
-    async def script(leg: Leg) -> None:
-        await leg.request()
-        await leg.send(b"HTTP/1.1 101 Switching Protocols\r\n%b\r\nhello" % fields)
-        await leg.ended()
-
-    async with gateway(script) as (gw, _):
-        response = await gw.ask(gw.get("/"))
-        assert response.status == 502
-        assert json.loads(response.body)["reason"] == "upstream_protocol_error"
-        await eventually(lambda: gw.pool.open_connections == 0)
-
-
-# ---- 34 ----------------------------------------------------------------------------------------
-
-
-async def tunnel_echo(leg: Leg) -> None:
-    await leg.head()
-    await leg.send(SWITCHING)
-    while await leg.fill():
-        await leg.send(await leg.exactly(1))
-
-
-async def open_tunnel(gw: Gateway) -> Client:
-    client = await gw.client()
-    await client.send(gw.get("/", *UPGRADE))
-    assert (await client.response()).status == 101
-    return client
-
-
-async def test_34_a_tunnel_outlives_the_timeouts_of_requests() -> None:
-    """Only silence ends it: its own idle limit."""
-    timeouts = Timeouts(progress=0.1, response_head=0.1, tunnel_idle=30.0)
-    async with gateway(
-        tunnel_echo, timeouts=timeouts, head_timeout=0.1, keep_alive_timeout=0.1
-    ) as (gw, _):
-        client = await open_tunnel(gw)
-        await client.assert_silent(0.8)
-        await client.send(b"x")
-        assert await client.exactly(1) == b"x"
-
-
-async def test_34_a_silent_tunnel_ends_on_its_idle_limit() -> None:
-    """Both sides are closed, and the request is over."""
-    async with gateway(tunnel_echo, timeouts=Timeouts(tunnel_idle=0.2)) as (gw, _):
-        client = await open_tunnel(gw)
-        await client.send(b"x")
-        assert await client.exactly(1) == b"x"
-        assert await client.rest() == b""
-        await eventually(lambda: gw.pool.open_connections == gw.plane.in_flight == 0)
-
-
-async def test_34_a_drain_closes_websockets_with_1012() -> None:
-    """RFC 6455 §7.4 (IANA: 1012, Service Restart): clients come again, elsewhere."""
-
-    async def echo(socket: ServerConnection) -> None:
-        with suppress(ConnectionClosed):
-            async for message in socket:
-                await socket.send(message)
-
-    async with websocket_server(echo) as port, gateway(ECHO) as (gw, _):
-        gw.port = port
-        async with connect(url(gw), proxy=None) as socket:
-            await socket.send("hello")
-            assert await socket.recv() == "hello"
-            gw.plane.announce_drain()
-            drained = asyncio.create_task(gw.plane.drain(10.0))
-            with pytest.raises(ConnectionClosed) as closed:
-                await socket.recv()
-            assert closed.value.rcvd is not None
-            assert closed.value.rcvd.code == 1012
-        assert await drained
-
-
-async def test_34_in_the_middle_of_a_frame_a_drain_just_closes() -> None:
-    """A close frame inside another frame would be taken for its content."""
-
-    async def script(leg: Leg) -> None:
-        await leg.head()
-        await leg.send(SWITCHING + b"\x82\x7e\x10\x00half")
-        await leg.ended()
-
-    async with gateway(script) as (gw, _):
-        client = await open_tunnel(gw)
-        assert await client.exactly(8) == b"\x82\x7e\x10\x00half"
-        gw.plane.announce_drain()
-        assert await gw.plane.drain(10.0)
-        assert await client.rest() == b""
-
-
-async def test_34_a_tunnel_ends_with_either_side() -> None:
-    """The other side learns of it at once."""
-    for leaving in ("client", "sandbox"):
-        async with gateway(tunnel_echo) as (gw, upstream):
-            client = await open_tunnel(gw)
-            if leaving == "client":
-                client.close()
-                await upstream.legs[0].ended()
-            else:
-                upstream.legs[0].half_close()
-                assert await client.rest() == b""
-            await eventually(lambda: gw.plane.in_flight == 0)
-
-
-# ---- 35 ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("framing", [b"Transfer-Encoding: chunked\r\n", b""])

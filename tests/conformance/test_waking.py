@@ -1,40 +1,21 @@
-"""Waking and the registry (CONFORMANCE lines 44 to 51).
+"""Waking and the registry (lines 44 to 51).
 
-The waker and the registry are the real ones. Stand-ins are only the Kubernetes API (`Sandboxes`) and the sandboxes themselves.
+The waker and the registry are the real ones. Stand-ins are only the Kubernetes API (`Sandboxes`)
+and the sandboxes themselves.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import socket
-
-import pytest
 
 from gateway.proxy.reach import ReachConfig
 from gateway.sandbox.model import State
 from gateway.wake.config import WakeConfig
 
 from .harness import Gateway, eventually, gateway
-from .upstream import ECHO, Leg, Upstream, always
-from .wire import Client, Message, ok
-
-
-async def sleeping(gw: Gateway, *requests: bytes) -> list[Client]:
-    """Send each request on a connection of its own and return once all of them wait."""
-    before = gw.waiting
-    clients = [await gw.client() for _ in requests]
-    for client, request in zip(clients, requests, strict=True):
-        await client.send(request)
-    await eventually(lambda: gw.waiting == before + len(requests))
-    return clients
-
-
-def reason(response: Message) -> str:
-    return str(json.loads(response.body)["reason"])
-
-
-# ---- 44 ----------------------------------------------------------------------------------------
+from .upstream import ECHO, Leg, Upstream
+from .wire import ok
 
 
 async def test_44_a_thousand_requests_to_one_sleeper_are_one_patch_and_keep_their_bodies() -> None:
@@ -42,7 +23,7 @@ async def test_44_a_thousand_requests_to_one_sleeper_are_one_patch_and_keep_thei
     async with gateway(ECHO, state=State.PAUSED) as (gw, upstream):
         gw.sandboxes.boots = False
         bodies = [b"body-%d-" % n * (1 + n % 7) for n in range(1000)]
-        clients = await sleeping(gw, *(gw.post(f"/{n}", body) for n, body in enumerate(bodies)))
+        clients = await gw.wait_with(*(gw.post(f"/{n}", body) for n, body in enumerate(bodies)))
         await gw.sandboxes.patched.wait()
         assert upstream.legs == []
         gw.sandboxes.boot("box")
@@ -70,9 +51,6 @@ async def test_44_the_woken_request_is_the_one_that_was_sent_body_included() -> 
         assert len(upstream.requests) == 1
 
 
-# ---- 45 ----------------------------------------------------------------------------------------
-
-
 async def test_45_who_finds_no_place_to_wait_gets_503_and_others_are_unaffected() -> None:
     """RFC 9110 §15.6.4: 503 with Retry-After, at once; the bound is the sandbox's own."""
     wake = WakeConfig(waiters_per_sandbox=2)
@@ -80,11 +58,11 @@ async def test_45_who_finds_no_place_to_wait_gets_503_and_others_are_unaffected(
         gw.sandboxes.boots = False
         gw.sandboxes.add("other", State.PAUSED)
         gw.sandboxes.add("awake", State.RUNNING)
-        waiting = await sleeping(gw, gw.get("/1"), gw.get("/2"))
+        waiting = await gw.wait_with(gw.get("/1"), gw.get("/2"))
         refused = await gw.ask(gw.get("/3"))
-        assert (refused.status, reason(refused)) == (503, "wake_overloaded")
+        assert (refused.status, refused.reason) == (503, "wake_overloaded")
         assert int(refused.one("retry-after")) >= 1
-        waiting += await sleeping(gw, gw.get("/4", to="other"))
+        waiting += await gw.wait_with(gw.get("/4", to="other"))
         assert (await gw.ask(gw.get("/5", to="awake"))).body == b"GET /5 "
         gw.sandboxes.boot("box")
         gw.sandboxes.boot("other")
@@ -98,7 +76,7 @@ async def test_45_a_refused_request_leaves_its_connection_in_step() -> None:
     async with gateway(ECHO, state=State.PAUSED, wake=wake) as (gw, _):
         gw.sandboxes.boots = False
         gw.sandboxes.add("awake", State.RUNNING)
-        (first,) = await sleeping(gw, gw.get("/1"))
+        (first,) = await gw.wait_with(gw.get("/1"))
         client = await gw.client()
         await client.send(gw.get("/2") + gw.get("/3", to="awake"))
         assert (await client.response()).status == 503
@@ -112,14 +90,11 @@ async def test_45_bytes_that_waiting_requests_hold_are_bounded() -> None:
     wake = WakeConfig(waiting_bytes_total=40_000)
     async with gateway(ECHO, state=State.PAUSED, wake=wake) as (gw, _):
         gw.sandboxes.boots = False
-        (first,) = await sleeping(gw, gw.post("/1", b"a" * 30_000))
+        (first,) = await gw.wait_with(gw.post("/1", b"a" * 30_000))
         refused = await gw.ask(gw.post("/2", b"b" * 30_000), "POST")
-        assert (refused.status, reason(refused)) == (503, "wake_overloaded")
+        assert (refused.status, refused.reason) == (503, "wake_overloaded")
         gw.sandboxes.boot("box")
         assert (await first.response("POST")).body == b"POST /1 " + b"a" * 30_000
-
-
-# ---- 46 ----------------------------------------------------------------------------------------
 
 
 async def test_46_never_ready_is_503_at_the_deadline_and_the_next_attempt_is_backed_off() -> None:
@@ -127,13 +102,13 @@ async def test_46_never_ready_is_503_at_the_deadline_and_the_next_attempt_is_bac
     wake = WakeConfig(timeout=0.3, breaker_min=30.0)
     async with gateway(ECHO, state=State.PAUSED, wake=wake) as (gw, upstream):
         gw.sandboxes.boots = False
-        clients = await sleeping(gw, gw.get("/1"), gw.get("/2"))
+        clients = await gw.wait_with(gw.get("/1"), gw.get("/2"))
         for client in clients:
             response = await client.response()
-            assert (response.status, reason(response)) == (503, "wake_timeout")
+            assert (response.status, response.reason) == (503, "wake_timeout")
         assert gw.waiting == 0
         backed_off = await gw.ask(gw.get("/3"))
-        assert (backed_off.status, reason(backed_off)) == (503, "wake_overloaded")
+        assert (backed_off.status, backed_off.reason) == (503, "wake_overloaded")
         assert 1 < int(backed_off.one("retry-after")) <= 30
         assert gw.sandboxes.patches == ["uid-box"]
         assert upstream.legs == []
@@ -145,21 +120,18 @@ async def test_46_a_requests_own_time_ends_its_wait_alone() -> None:
     async with gateway(ECHO, state=State.PAUSED, reach=reach) as (gw, _):
         gw.sandboxes.boots = False
         response = await gw.ask(gw.get())
-        assert (response.status, reason(response)) == (503, "wake_timeout")
+        assert (response.status, response.reason) == (503, "wake_timeout")
         assert gw.number("wake_episodes_active") == 1
-        (later,) = await sleeping(gw, gw.get("/later"))
+        (later,) = await gw.wait_with(gw.get("/later"))
         gw.sandboxes.boot("box")
         assert (await later.response()).body == b"GET /later "
         assert gw.sandboxes.patches == ["uid-box"]
 
 
-# ---- 47 ----------------------------------------------------------------------------------------
-
-
 async def test_47_a_request_while_the_pause_is_under_way_wakes_the_sandbox_after_it() -> None:
     """Pausing is waited out, then patched: the request is answered, never 502."""
     async with gateway(ECHO, state=State.PAUSING) as (gw, upstream):
-        (client,) = await sleeping(gw, gw.post("/", b"once"))
+        (client,) = await gw.wait_with(gw.post("/", b"once"))
         assert gw.sandboxes.patches == []
         gw.sandboxes.pause("box")
         assert (await client.response("POST")).body == b"POST / once"
@@ -191,102 +163,6 @@ async def test_47_the_pause_closes_idle_connections_so_that_no_request_meets_a_d
         await eventually(lambda: gw.pool.open_connections == 0)
         assert (await gw.ask(gw.post("/2", b"x"), "POST")).body == b"POST /2 x"
         assert len(upstream.legs) == 2
-
-
-# ---- 48 ----------------------------------------------------------------------------------------
-
-
-async def test_48_draining_lets_waiting_requests_finish_and_refuses_new_connections() -> None:
-    """Announced: still served, told to come again elsewhere (RFC 9112 §9.6). Drained: refused."""
-    async with gateway(ECHO, state=State.PAUSED) as (gw, _):
-        gw.sandboxes.boots = False
-        gw.sandboxes.add("awake", State.RUNNING)
-        waiting = await sleeping(gw, gw.get("/1"), gw.post("/2", b"two"))
-        idle = await gw.client()
-        await idle.send(gw.get("/3", to="awake"))
-        assert not (await idle.response()).has("connection")
-
-        gw.plane.announce_drain()
-        told = await gw.ask(gw.get("/4", to="awake"))
-        assert (told.status, told.one("connection")) == (200, b"close")
-
-        drained = asyncio.create_task(gw.plane.drain(10.0))
-        assert await idle.rest() == b""
-        with pytest.raises(ConnectionRefusedError):
-            await gw.client()
-        assert not drained.done()
-        gw.sandboxes.boot("box")
-        answers = [await client.response() for client in waiting]
-        assert [one.body for one in answers] == [b"GET /1 ", b"POST /2 two"]
-        assert [one.one("connection") for one in answers] == [b"close", b"close"]
-        assert await drained
-
-
-async def test_48_a_drain_says_when_its_time_was_not_enough() -> None:
-    """What waits for longer than the drain may take is left to `close`, and that is told."""
-    async with gateway(ECHO, state=State.PAUSED) as (gw, _):
-        gw.sandboxes.boots = False
-        await sleeping(gw, gw.get())
-        gw.plane.announce_drain()
-        assert not await gw.plane.drain(0.05)
-        assert gw.plane.in_flight == 1
-
-
-@pytest.mark.parametrize("turns", range(6))
-async def test_48_a_request_that_was_read_is_not_lost_by_the_drain(turns: int) -> None:
-    """Whatever step a request has got to when the drain begins: once it was read, it is answered.
-
-    One that was not may be closed without an answer (RFC 9112 §9.6), but then no sandbox saw it.
-    """
-    async with gateway(ECHO) as (gw, upstream):
-        client = await gw.client()
-        await client.send(gw.get("/1"))
-        await client.response()
-        client.sock.send(gw.post("/2", b"x"))
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        gw.plane.announce_drain()
-        assert await gw.plane.drain(10.0)
-        try:
-            assert (await client.response("POST")).body == b"POST /2 x"
-        except (EOFError, ConnectionResetError):
-            assert turns <= 1
-            assert len(upstream.requests) == 1
-
-
-async def test_48_the_end_of_a_response_that_is_still_on_its_way_is_not_cut_off() -> None:
-    """A request is not over when its last byte has been handed to the kernel's care."""
-    body = b"x" * 3_000_000
-    async with gateway(always(ok(body))) as (gw, _):
-        client = await gw.client(buffer=8192)
-        await client.send(gw.get())
-        await client.fill()
-        gw.plane.announce_drain()
-        drained = asyncio.create_task(gw.plane.drain(10.0))
-        response = await client.response()
-        assert response.body == body
-        assert await drained
-
-
-async def test_48_a_head_that_is_half_there_may_be_finished() -> None:
-    """What a client has begun to send when the drain begins is taken to its end."""
-    async with gateway(ECHO) as (gw, _):
-        client = await gw.client()
-        request = gw.get("/slow")
-        await client.send(request[:40])
-        await asyncio.sleep(0.05)
-        drained = asyncio.create_task(gw.plane.drain(10.0))
-        await asyncio.sleep(0.05)
-        await client.send(request[40:])
-        assert (await client.response()).body == b"GET /slow "
-        assert await client.rest() == b""
-        assert await drained
-
-
-# ---- 49: what the watch survives stands in tests/cluster/test_reflector.py ---------------------
-
-
-# ---- 50 ----------------------------------------------------------------------------------------
 
 
 def neighbours(gw: Gateway, port: int) -> None:
@@ -325,7 +201,7 @@ async def test_50_a_request_that_died_with_the_old_life_is_not_sent_to_the_new_t
         assert (await client.response()).status == 200
         await client.send(gw.post("/2", b"secret"))
         response = await client.response()
-        assert (response.status, reason(response)) == (502, "upstream_reset")
+        assert (response.status, response.reason) == (502, "upstream_reset")
         assert len(upstream.requests) == 2
         assert newcomer.received == b""
         await newcomer.stop()
@@ -360,18 +236,15 @@ async def test_50_a_dial_that_took_its_time_checks_the_route_again() -> None:
         listener.close()
 
 
-# ---- 51 ----------------------------------------------------------------------------------------
-
-
 async def test_51_a_waiting_request_is_not_delivered_to_a_new_sandbox_of_the_same_name() -> None:
     """A request is bound to the uid it was admitted to."""
     async with gateway(ECHO, state=State.PAUSED) as (gw, upstream):
         gw.sandboxes.boots = False
-        (client,) = await sleeping(gw, gw.post("/", b"for the old one"))
+        (client,) = await gw.wait_with(gw.post("/", b"for the old one"))
         gw.sandboxes.delete("box")
         gw.sandboxes.add("box", State.RUNNING, uid="uid-new")
         response = await client.response("POST")
-        assert (response.status, reason(response)) == (503, "wake_failed")
+        assert (response.status, response.reason) == (503, "wake_failed")
         assert upstream.legs == []
         assert (await gw.ask(gw.get("/new"))).body == b"GET /new "
 
@@ -380,10 +253,10 @@ async def test_51_nor_if_the_deletion_itself_was_never_seen() -> None:
     """A watch may show only the new object: another uid under a known key."""
     async with gateway(ECHO, state=State.PAUSED) as (gw, upstream):
         gw.sandboxes.boots = False
-        (client,) = await sleeping(gw, gw.post("/", b"for the old one"))
+        (client,) = await gw.wait_with(gw.post("/", b"for the old one"))
         gw.sandboxes.add("box", State.RUNNING, uid="uid-new")
         response = await client.response("POST")
-        assert (response.status, reason(response)) == (503, "wake_failed")
+        assert (response.status, response.reason) == (503, "wake_failed")
         assert upstream.legs == []
 
 
@@ -398,5 +271,5 @@ async def test_51_nor_while_its_port_is_dialled_again() -> None:
         gw.sandboxes.add("box", State.RUNNING, uid="uid-new")
         await upstream.start(gw.port)
         response = await client.response("POST")
-        assert (response.status, reason(response)) == (503, "wake_failed")
+        assert (response.status, response.reason) == (503, "wake_failed")
         assert upstream.legs == []

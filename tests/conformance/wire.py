@@ -6,6 +6,7 @@ Messages are read by a few lines of their own, which share nothing with the gate
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import struct
 from dataclasses import dataclass, field
@@ -41,6 +42,11 @@ class Message:
     @property
     def target(self) -> bytes:
         return self.start.split(b" ")[1]
+
+    @property
+    def reason(self) -> str:
+        """Return why the gateway refused, of an answer of its own."""
+        return str(json.loads(self.body)["reason"])
 
     def all(self, name: str) -> list[bytes]:
         """Return the values of one field, in order."""

@@ -10,6 +10,7 @@ import h11
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from upstream.doubles import RecordingTransport
 
 from gateway.proxy.body import NO_BODY, RequestBody
 from gateway.proxy.exchange import Exchange, ResponseBrokenOff, Stage, Timeouts
@@ -22,7 +23,6 @@ from gateway.sandbox.errors import (
     UpstreamTimeout,
 )
 from gateway.upstream.connection import UpstreamConnection
-from upstream.doubles import RecordingTransport
 
 from .heads import cut, make_head
 

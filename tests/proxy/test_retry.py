@@ -18,7 +18,8 @@ def test_the_idempotent_methods_are_those_of_http_that_a_proxy_relays() -> None:
 
 @pytest.mark.parametrize("stage", Stage)
 def test_only_a_dead_reused_connection_lets_an_idempotent_request_go_twice(stage: Stage) -> None:
-    for method, reused, untouched, consumed, again in product(METHODS, *[[True, False]] * 4):
+    for method, flags in product(METHODS, product([True, False], repeat=4)):
+        reused, untouched, consumed, again = flags
         allowed = may_send_again(
             method,
             stage,

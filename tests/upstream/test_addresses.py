@@ -60,16 +60,28 @@ def test_what_is_no_literal_address_may_not(text: str) -> None:
     assert not AddressGuard(allow=(ipaddress.ip_network("0.0.0.0/0"),)).allows(text)
 
 
-def test_a_denied_network_may_not_and_an_allowed_one_beats_it() -> None:
-    guard = AddressGuard(
-        allow=(ipaddress.ip_network("10.1.0.0/16"), ipaddress.ip_network("127.0.0.0/8")),
-        deny=(ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("fd00::/8")),
-    )
-    assert not guard.allows("10.0.0.7")
-    assert guard.allows("10.1.0.7")
-    assert guard.allows("127.0.0.1")
+TEN, TEN_ONE, LOOPBACK, ULA = map(
+    ipaddress.ip_network, ("10.0.0.0/8", "10.1.0.0/16", "127.0.0.0/8", "fd00::/8")
+)
+
+
+def test_a_denied_network_may_not_even_where_it_is_allowed() -> None:
+    guard = AddressGuard(deny=(TEN_ONE, ULA))
+    assert guard.allows("10.0.0.7")
+    assert not guard.allows("10.1.0.7")
     assert not guard.allows("fd00::7")
-    assert guard.allows("192.168.0.1")
+    assert not guard.allows("127.0.0.1")
+    assert not AddressGuard(allow=(TEN,), deny=(TEN_ONE,)).allows("10.1.0.7")
+
+
+def test_where_networks_are_allowed_no_other_may() -> None:
+    guard = AddressGuard(allow=(TEN, LOOPBACK))
+    assert guard.allows("10.0.0.7")
+    assert guard.allows("127.0.0.1")
+    assert not guard.allows("192.168.0.1")
+    assert not guard.allows("fd00::7")
+    assert not guard.allows("169.254.169.254")
+    assert not guard.allows("::ffff:10.0.0.7")
 
 
 @given(st.ip_addresses(v=4))
