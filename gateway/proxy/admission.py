@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.sandbox.errors import (
     AmbiguousTarget,
@@ -24,8 +23,7 @@ if TYPE_CHECKING:
     from gateway.sandbox.registry import Registry
 
 
-@dataclass(frozen=True, slots=True)
-class Admitted:
+class Admitted(NamedTuple):
     """A request that may go on: only to the sandbox with this route's uid.
 
     `passed_on` are the lines of credential fields that the sandbox gets.
@@ -55,35 +53,53 @@ class Admission:
         a sandbox exists is answered before the credential has been judged.
         """
         target = targets[0]
-        route, unfound = self._find(target)
+        unfound: SandboxNotFound | AmbiguousTarget | None = None
+        route: Route | None = None
         try:
-            passed_on = self._authenticator.check(head.special, route, now)
+            route = self._find(target)
+        except (SandboxNotFound, AmbiguousTarget) as error:
+            unfound = error
+        passed_on = self._check(head, route, unfound, now)
+        if route is None:
+            raise unfound or SandboxNotFound
+        port = target.port_for(route)
+        if len(targets) > 1:
+            self._check_agreement(targets, route, port)
+        if not route.allows_port(port):
+            raise Forbidden("The sandbox does not allow this port.")
+        return Admitted(route, port, target, passed_on)
+
+    def _check(
+        self,
+        head: RequestHead,
+        route: Route | None,
+        unfound: SandboxNotFound | AmbiguousTarget | None,
+        now: float,
+    ) -> list[bytes]:
+        try:
+            return self._authenticator.check(head.special, route, now)
         except (Unauthenticated, Forbidden, SandboxNotFound) as refusal:
             if not self._synced():
                 # The sandbox may exist and not be known yet; one that is known says the same.
                 raise NotReady from refusal
             if isinstance(refusal, SandboxNotFound):
-                raise unfound from None
+                raise unfound or refusal from None
             raise
-        if route is None:
-            raise unfound
-        if any(self._find(other)[0] is not route for other in targets[1:]):
-            raise InvalidTarget("The request names more than one sandbox.")
-        return Admitted(route, self._port(target, targets, route), target, passed_on)
 
-    def _find(self, target: Target) -> tuple[Route | None, SandboxNotFound | AmbiguousTarget]:
-        try:
-            route = target.find(self._registry)
-        except (SandboxNotFound, AmbiguousTarget) as error:
-            return None, error
+    def _find(self, target: Target) -> Route:
+        route = target.find(self._registry)
         if target.uid is not None and target.uid != route.uid:
-            return None, SandboxNotFound()
-        return route, SandboxNotFound()
+            raise SandboxNotFound
+        return route
 
-    def _port(self, target: Target, targets: list[Target], route: Route) -> int:
-        port = target.port_for(route)
-        if any(other.port_for(route) != port for other in targets[1:]):
-            raise InvalidTarget("The request names more than one port.")
-        if not route.allows_port(port):
-            raise Forbidden("The sandbox does not allow this port.")
-        return port
+    def _check_agreement(self, targets: list[Target], route: Route, port: int) -> None:
+        """Refuse a request whose schemes name different sandboxes or ports."""
+        for other in targets[1:]:
+            try:
+                agrees = self._find(other) is route
+            except (SandboxNotFound, AmbiguousTarget):
+                agrees = False
+            if not agrees:
+                raise InvalidTarget("The request names more than one sandbox.")
+            if other.port_for(route) != port:
+                raise InvalidTarget("The request names more than one port.")

@@ -8,11 +8,10 @@ client does not take half a response for a whole one.
 
 from __future__ import annotations
 
-import asyncio
 import math
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gateway.proxy import headers
 from gateway.proxy.message import WEBSOCKET
@@ -25,7 +24,8 @@ from gateway.sandbox.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    import asyncio
+    from collections.abc import Callable, Sequence
 
     from gateway.proxy.body import RequestBody
     from gateway.proxy.front import Connection
@@ -46,6 +46,10 @@ class ResponseBrokenOff(Exception):
     """The response could not be finished; the client's connection has been aborted."""
 
 
+class ClientGone(Exception):
+    """The client left before its response was whole."""
+
+
 @dataclass(frozen=True, slots=True)
 class Timeouts:
     """Seconds: for progress of either body, for the response's head, for a silent tunnel."""
@@ -59,10 +63,17 @@ class Timeouts:
         return replace(self, response_head=min(self.response_head, wished))
 
 
-class Exchange:
-    """One request on one upstream connection.
+#: Attribute access on an enum is slow (a descriptor on its metaclass), and this is the hot path.
+_SENDING: Final = Stage.SENDING
+_SENT: Final = Stage.SENT
+_ANSWERED: Final = Stage.ANSWERED
+_TUNNEL: Final = Stage.TUNNEL
 
-    After `run`: `keep_alive` says whether the client's connection may serve another request, and
+
+class Exchange:
+    """One request on one upstream connection: begun by `start`, or by `run` within a task.
+
+    After its end: `keep_alive` says whether the client's connection may serve another request, and
     `untouched` whether a failed one cannot have reached the sandbox.
     """
 
@@ -70,11 +81,11 @@ class Exchange:
         "_body",
         "_chunk_down",
         "_client",
-        "_done",
         "_extra",
         "_frames",
         "_head",
         "_loop",
+        "_on_end",
         "_request_ended",
         "_timeouts",
         "_upstream",
@@ -103,68 +114,86 @@ class Exchange:
         self._upstream = upstream
         self._timeouts = timeouts
         self._extra = extra
-        self._loop = asyncio.get_running_loop()
-        self._done: asyncio.Future[None] = self._loop.create_future()
+        self._loop = client.loop
+        self._on_end: Callable[[Exception | None], None] | None = None
         self._chunk_down = False
         self._request_ended = False
         self._upstream_full = False
         self._frames: FrameBoundary | None = None
-        self.stage = Stage.SENDING
+        self.stage = _SENDING
         self.status = 0
         self.keep_alive = False
         self.untouched = False
         self.bytes_up = 0
         self.bytes_down = 0
 
-    async def run(self, request: bytes) -> None:
+    def start(self, request: bytes, on_end: Callable[[Exception | None], None]) -> None:
         """Send `request` (a whole head) and the body, relay the response.
 
-        Raise a GatewayError if nothing was sent to the client, ResponseBrokenOff if something was.
+        `on_end` is called once, when both sides have been given back: with None for a response
+        relayed to its end, with a GatewayError if nothing was sent to the client, with
+        ResponseBrokenOff or ClientGone if it is of no use to answer any more.
         """
         client, upstream = self._client, self._upstream
+        self._on_end = on_end
         client.exchange = self
-        try:
-            upstream.begin(self, to_head=self._head.method == b"HEAD")
-            upstream.write(request)
+        upstream.begin(self, to_head=self._head.method == b"HEAD")
+        upstream.write(request)
+        if self._head.length == 0:
+            self.body_end([])
+        else:
             self._arm(self._timeouts.progress)
-            if self._head.length == 0:
-                self.body_end([])
+            self._body.attach(self)
+        if client.writing_paused:
+            self.client_full(True)
+
+    async def run(self, request: bytes) -> None:
+        """Do all of `start` and wait for the end; raise the error that it ended with."""
+        done: asyncio.Future[None] = self._loop.create_future()
+
+        def on_end(error: Exception | None) -> None:
+            if done.done():
+                return
+            if error is None:
+                done.set_result(None)
             else:
-                self._body.attach(self)
-            if client.writing_paused:
-                self.client_full(True)
-            await self._done
+                done.set_exception(error)
+
+        self.start(request, on_end)
+        try:
+            await done
         finally:
-            self._body.detach()
-            self._let_go()
-            client.exchange = None
-            client.deadline = math.inf
+            if self._on_end is not None:
+                self._on_end = None
+                self._let_go()
 
     def _let_go(self) -> None:
         """Give both sides back as they were; an upstream in mid-message is of no more use."""
-        upstream = self._upstream
+        client, upstream = self._client, self._upstream
+        if self._head.length != 0:
+            self._body.detach()
         if not self._request_ended:
             upstream.spoil()
         upstream.release()
-        upstream.hold(False)
         if self._upstream_full:
-            self._client.hold_body(False)
+            client.hold_body(False)
+        client.exchange = None
+        client.deadline = math.inf
+
+    def _end(self, error: Exception | None) -> None:
+        on_end, self._on_end = self._on_end, None
+        if on_end is not None:
+            self._let_go()
+            on_end(error)
 
     def _arm(self, seconds: float) -> None:
         self._client.deadline = self._loop.time() + seconds
 
-    def _fail(self, error: Exception) -> None:
-        if not self._done.done():
-            self._done.set_exception(error)
-
-    def _finish(self) -> None:
-        if not self._done.done():
-            self._done.set_result(None)
-
     def _break_off(self) -> None:
         # In this order: losing its connection cancels the handler, which then tells another story.
-        self._fail(ResponseBrokenOff())
-        self._client.break_off()
+        client = self._client
+        self._end(ResponseBrokenOff())
+        client.break_off()
 
     # ---- the request's body
 
@@ -174,20 +203,20 @@ class Exchange:
             self._upstream.write(b"%x\r\n%b\r\n" % (len(data), data))
         else:
             self._upstream.write(data)
-        if self.stage is Stage.SENDING:
+        if self.stage is _SENDING:
             self._arm(self._timeouts.progress)
 
     def body_end(self, trailers: list[bytes]) -> None:
         self._request_ended = True
         if self._head.length is None:
             self._upstream.write(b"0\r\n%b\r\n" % b"".join(trailers))
-        if self.stage is Stage.SENDING:
-            self.stage = Stage.SENT
+        if self.stage is _SENDING:
+            self.stage = _SENT
             self._arm(self._timeouts.response_head)
 
     def body_failed(self, error: GatewayError) -> None:
-        if self.stage is Stage.SENDING:
-            self._fail(error)
+        if self.stage is _SENDING:
+            self._end(error)
         else:
             self._break_off()
 
@@ -214,11 +243,11 @@ class Exchange:
             out.append(b"0\r\n%b\r\n" % b"".join(self._upstream.trailers))
         self._client.send(*out)
         if ended:
-            self._finish()
+            self._end(None)
 
     def _begin_response(self, response: ResponseHead) -> bytes:
         request = self._head
-        self.stage = Stage.ANSWERED
+        self.stage = _ANSWERED
         self.status = response.status
         self._client.deadline = math.inf
         to_length = response.bodyless or response.length is not None
@@ -240,20 +269,20 @@ class Exchange:
 
     def lost(self, error: GatewayError, *, untouched: bool) -> None:
         self.untouched = untouched
-        if self.stage is Stage.TUNNEL:
-            self._finish()
-        elif self.stage is Stage.ANSWERED:
+        if self.stage is _TUNNEL:
+            self._end(None)
+        elif self.stage is _ANSWERED:
             self._break_off()
         else:
-            self._fail(error)
+            self._end(error)
 
     # ---- another protocol after 101
 
     def switched(self, head: ResponseHead, early: bytes) -> None:
         if self._head.upgrade is None:
-            self._fail(UpstreamProtocolError())
+            self._end(UpstreamProtocolError())
             return
-        self.stage = Stage.TUNNEL
+        self.stage = _TUNNEL
         self.status = head.status
         self._arm(self._timeouts.tunnel_idle)
         self._client.send(headers.switching_head(head, extra=self._extra), early)
@@ -276,11 +305,11 @@ class Exchange:
 
     def end_tunnel(self) -> None:
         """End a tunnel, if this is one; a WebSocket's client is told to come again (6455 §7.4)."""
-        if self.stage is not Stage.TUNNEL:
+        if self.stage is not _TUNNEL:
             return
         if self._frames is not None and self._frames.reached:
             self._client.send(SERVICE_RESTART)
-        self._finish()
+        self._end(None)
 
     # ---- pressure, departure, time
 
@@ -291,24 +320,26 @@ class Exchange:
     def client_full(self, full: bool) -> None:
         """The client does not read fast enough, or does again."""
         self._upstream.hold(full)
-        if self.stage is Stage.ANSWERED:
+        if self.stage is _ANSWERED:
             self._client.deadline = math.inf
             if full:
                 self._arm(self._timeouts.progress)
 
     def client_gone(self) -> None:
         """The client left: the sandbox is told at once, by the end of its connection."""
-        if not self._done.done():
-            self._upstream.release()
-            self._upstream.abort()
+        if self._on_end is None:
+            return
+        self._upstream.release()
+        self._upstream.abort()
+        self._end(None if self.stage is _TUNNEL else ClientGone())
 
     def expire(self) -> None:
         """The deadline that was armed last has passed."""
-        if self.stage is Stage.SENT or (self.stage is Stage.SENDING and self._upstream_full):
-            self._fail(UpstreamTimeout())
-        elif self.stage is Stage.SENDING:
-            self._fail(RequestTimeout())
-        elif self.stage is Stage.TUNNEL:
-            self._finish()
+        if self.stage is _SENT or (self.stage is _SENDING and self._upstream_full):
+            self._end(UpstreamTimeout())
+        elif self.stage is _SENDING:
+            self._end(RequestTimeout())
+        elif self.stage is _TUNNEL:
+            self._end(None)
         else:
             self._break_off()

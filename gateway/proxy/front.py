@@ -47,6 +47,7 @@ _TCP_ESTABLISHED: Final = 1
 #: Who has asked that a connection is not read.
 _HOLD_QUEUE: Final = 1
 _HOLD_BODY: Final = 2
+_HOLD_ASIDE: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,17 +83,21 @@ CLOSED: Final = Done(keep_alive=False)
 
 
 class Request:
-    """A request as the proxy gets it: a head (or the error that answers it), body, connection."""
+    """A request as the proxy gets it: a head (or the error that answers it), body, connection.
 
-    __slots__ = ("_task", "body", "connection", "head")
+    `again`: it has been sent in vain before.
+    """
+
+    __slots__ = ("_task", "again", "body", "connection", "head")
 
     def __init__(
         self,
         head: RequestHead | GatewayError,
         body: RequestBody,
         connection: Connection,
-        task: asyncio.Task[None] | None,
+        task: asyncio.Task[None] | None = None,
     ) -> None:
+        self.again = False
         self.head = head
         self.body = body
         self.connection = connection
@@ -125,6 +130,7 @@ class Connection(RequestHandler):
     """One client connection."""
 
     __slots__ = (
+        "_aside",
         "_front",
         "_holds",
         "_phase",
@@ -147,8 +153,11 @@ class Connection(RequestHandler):
             keepalive_timeout=config.keep_alive_timeout + 60.0,  # ours, in `sweep`, is sooner
             lingering_time=config.linger_timeout,
         )
-        self._parser = RequestParser(config.limits, config.special_names, self.hold_body)
+        self._parser = RequestParser(
+            config.limits, config.special_names, self.hold_body, self._begin
+        )
         self._front = front
+        self._aside: list[bytes] | None = None
         self._holds = 0
         self._phase = Phase.BETWEEN
         self._read_deadline = math.inf
@@ -159,6 +168,11 @@ class Connection(RequestHandler):
         self.peer = Peer("", trusted=False)
 
     # ---- for the proxy
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop it runs on."""
+        return self._loop
 
     @property
     def draining(self) -> bool:
@@ -173,7 +187,8 @@ class Connection(RequestHandler):
         """
         waiter, parser = self._waiter, self._parser
         waits = waiter is not None and not waiter.done()
-        return waits and parser is not None and parser.phase is Phase.BETWEEN
+        between = parser is not None and parser.phase is Phase.BETWEEN
+        return waits and between and not self.busy
 
     def send(self, *pieces: bytes) -> None:
         """Write bytes to the client; nothing happens if it has gone."""
@@ -221,6 +236,42 @@ class Connection(RequestHandler):
             # For lingering, and then for a client that does not read what closes the connection.
             self._read_deadline = self._loop.time() + 2 * self._front.config.linger_timeout
 
+    # ---- requests that need no task
+
+    def _begin(self, head: RequestHead | GatewayError, body: RequestBody) -> bool:
+        """Begin a request here and now if it is the only one and nothing has to be waited for.
+
+        Most requests are of that kind. aiohttp's loop, which makes a task of each, never sees
+        them; what the client sends meanwhile is set aside until the answer is done.
+        """
+        if self.busy or self._messages:
+            return False
+        self._aside = []
+        if self._front.begin(Request(head, body, self)):
+            return True
+        self._aside = None
+        return False
+
+    def ended(self, *, keep_alive: bool) -> None:
+        """End a request that was begun by `_begin`."""
+        self.end_request(keep_alive=keep_alive)
+        aside, self._aside = self._aside, None
+        if not keep_alive:
+            self.force_close()
+        elif aside:
+            self._hold(_HOLD_ASIDE, False)
+            self.data_received(b"".join(aside))
+
+    def hand_over(self, request: Request) -> None:
+        """Give a request that was begun by `_begin` to aiohttp's loop: it has to wait after all."""
+        self._messages.append((cast("Any", request), cast("Any", request.body)))
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+        aside, self._aside = self._aside, None
+        if aside:
+            self._hold(_HOLD_ASIDE, False)
+            self.data_received(b"".join(aside))
+
     # ---- what aiohttp's protocol calls or is called for
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -242,6 +293,10 @@ class Connection(RequestHandler):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._aside is not None:
+            self._aside.append(data)
+            self._hold(_HOLD_ASIDE, True)
+            return
         super().data_received(data)
         if self._parser is not None and self._parser.phase is not self._phase:
             self._watch_reading()
@@ -326,13 +381,23 @@ class Connection(RequestHandler):
 class Front(Server):
     """All client connections of one listener."""
 
-    def __init__(self, handler: Callable[[Request], Awaitable[Done]], config: FrontConfig) -> None:
-        """`handler` answers each request; it is cancelled if its client goes."""
+    def __init__(
+        self,
+        begin: Callable[[Request], bool],
+        handler: Callable[[Request], Awaitable[Done]],
+        config: FrontConfig,
+    ) -> None:
+        """Requests go to `begin` first, which returns False if they have to wait for something.
+
+        Then `handler` answers them, in a task that is cancelled if the client goes. What `begin`
+        has taken ends by `Connection.ended` or `hand_over`.
+        """
         super().__init__(
             cast("Any", handler),
             request_factory=cast("Any", _make_request),
             handler_cancellation=True,
         )
+        self.begin = begin
         self.config = config
         self.draining = False
         self._sweeper: asyncio.TimerHandle | None = None
@@ -379,10 +444,12 @@ class Front(Server):
 
 
 def _make_request(
-    head: RequestHead | GatewayError,
+    head: RequestHead | GatewayError | Request,
     body: RequestBody,
     connection: Connection,
     writer: object,  # noqa: ARG001 - aiohttp's writer, which is not used
     task: asyncio.Task[None],
 ) -> Request:
+    if isinstance(head, Request):
+        return head
     return Request(head, body, connection, task)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gateway.proxy import answers, headers
-from gateway.proxy.exchange import Exchange, ResponseBrokenOff, Timeouts
+from gateway.proxy.exchange import ClientGone, Exchange, ResponseBrokenOff, Timeouts
 from gateway.proxy.front import CLOSED, KEPT, Done, Request
 from gateway.proxy.reach import Journey
 from gateway.proxy.retry import may_send_again
@@ -16,7 +16,7 @@ from gateway.sandbox.errors import GatewayError, InvalidTarget, UpstreamReset
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.proxy.admission import Admission, Admitted
+    from gateway.proxy.admission import Admission
     from gateway.proxy.front import Connection
     from gateway.proxy.journal import Entry, Journal
     from gateway.proxy.message import RequestHead
@@ -32,6 +32,46 @@ class ProxyConfig:
 
     timeouts: Timeouts = field(default_factory=Timeouts)
     preserve_host: bool = True
+
+
+class _Direct:
+    """One request that is forwarded without a task, by callbacks alone."""
+
+    __slots__ = ("_entry", "_exchange", "_journey", "_proxy", "_request", "_reused", "_upstream")
+
+    def __init__(
+        self, proxy: Proxy, request: Request, journey: Journey, upstream: UpstreamConnection
+    ) -> None:
+        self._proxy = proxy
+        self._request = request
+        self._journey = journey
+        self._upstream = upstream
+        self._reused = upstream.served > 0
+        self._entry = proxy.journal.begin(request)
+        self._entry.admitted(journey)
+        self._exchange = proxy.exchange(request.connection, journey, upstream)
+
+    def start(self) -> None:
+        head = self._proxy.head_for(self._request.connection, self._journey, self._upstream)
+        self._exchange.start(head, self._on_end)
+
+    def _on_end(self, error: Exception | None) -> None:
+        proxy, request, exchange = self._proxy, self._request, self._exchange
+        proxy.give_back(self._upstream)
+        if isinstance(error, UpstreamReset) and may_repeat(request, exchange, reused=self._reused):
+            request.again = True
+            proxy.journal.forget()
+            request.connection.hand_over(request)
+            return
+        entry = self._entry
+        entry.saw(exchange)
+        if error is None:
+            entry.answered()
+            keep_alive = exchange.keep_alive
+        else:
+            keep_alive = proxy.answer_failure(request, error, entry)
+        proxy.journal.end(entry)
+        request.connection.ended(keep_alive=keep_alive)
 
 
 class Proxy:
@@ -52,14 +92,38 @@ class Proxy:
         self._admission = admission
         self._reacher = reacher
         self._pool = pool
-        self._journal = journal
+        self.journal = journal
         self._config = config
         self._clock = clock
         self._loop = asyncio.get_running_loop()
 
+    def begin(self, request: Request) -> bool:
+        """Forward a request at once if nothing has to be waited for; return whether that is so.
+
+        Whatever needs more than an idle connection is left to `handle`, errors included.
+        """
+        head = request.head
+        if isinstance(head, GatewayError) or head.upgrade is not None:
+            return False
+        try:
+            targets = self._targets.read(head)
+            if not targets:
+                return False
+            now = self._clock()
+            admitted = self._admission.admit(head, targets, now)
+        except GatewayError:
+            return False
+        upstream = self._reacher.pooled(admitted, now)
+        if upstream is None:
+            return False
+        journey = Journey(head, request.body, admitted)
+        request.connection.begin_request()
+        _Direct(self, request, journey, upstream).start()
+        return True
+
     async def handle(self, request: Request) -> Done:
         """Answer one request on its connection; count and log it, whatever becomes of it."""
-        entry = self._journal.begin(request)
+        entry = self.journal.begin(request)
         request.connection.begin_request()
         keep_alive = False
         try:
@@ -67,25 +131,30 @@ class Proxy:
         except asyncio.CancelledError:
             entry.client_gone()
             raise
+        except (GatewayError, ResponseBrokenOff, ClientGone) as error:
+            keep_alive = self.answer_failure(request, error, entry)
         finally:
             request.connection.end_request(keep_alive=keep_alive)
-            self._journal.end(entry)
+            self.journal.end(entry)
         return KEPT if keep_alive else CLOSED
 
     async def _answer(self, request: Request, entry: Entry) -> bool:
         """Return whether the connection may serve another request."""
         head = request.head
         if isinstance(head, GatewayError):
-            return self._refuse(request, head, entry)
-        try:
-            targets = self._targets.read(head)
-            if not targets:
-                return self._answer_here(request, head, entry)
-            return await self._forward(request, head, targets, entry)
-        except GatewayError as error:
+            raise head
+        targets = self._targets.read(head)
+        if not targets:
+            return self._answer_here(request, head, entry)
+        return await self._forward(request, head, targets, entry)
+
+    def answer_failure(self, request: Request, error: Exception, entry: Entry) -> bool:
+        """Answer what went wrong if it can be answered; return as `_answer`."""
+        if isinstance(error, GatewayError):
             return self._refuse(request, error, entry)
-        except ResponseBrokenOff:
-            return False
+        if isinstance(error, ClientGone):
+            entry.client_gone()
+        return False
 
     def _answer_here(self, request: Request, head: RequestHead, entry: Entry) -> bool:
         """Answer a request that names no sandbox."""
@@ -119,36 +188,29 @@ class Proxy:
         self, request: Request, head: RequestHead, targets: list[Target], entry: Entry
     ) -> bool:
         admitted = self._admission.admit(head, targets, self._clock())
-        entry.route, entry.port = admitted.route, admitted.port
-        entry.journey = journey = Journey(head, request.body, admitted)
-        again = False
+        journey = Journey(head, request.body, admitted)
+        entry.admitted(journey)
         while True:
             upstream = await self._reacher.reach(journey)
             reused = upstream.served > 0
-            exchange = self._exchange(request.connection, journey, upstream)
+            exchange = self.exchange(request.connection, journey, upstream)
             try:
-                await exchange.run(self._head_for(request.connection, journey, upstream))
+                await exchange.run(self.head_for(request.connection, journey, upstream))
             except UpstreamReset:
-                if not may_send_again(
-                    head.method,
-                    exchange.stage,
-                    reused=reused,
-                    untouched=exchange.untouched,
-                    body_consumed=exchange.bytes_up > 0,
-                    again=again,
-                ):
+                if not may_repeat(request, exchange, reused=reused):
                     raise
-                again = True
+                request.again = True
                 continue
             finally:
                 entry.saw(exchange)
-                self._give_back(admitted, upstream)
+                self.give_back(upstream)
             entry.answered()
             return exchange.keep_alive
 
-    def _exchange(
+    def exchange(
         self, client: Connection, journey: Journey, upstream: UpstreamConnection
     ) -> Exchange:
+        """Return the exchange that serves a journey's end."""
         timeouts = self._config.timeouts
         wished = journey.admitted.target.timeout
         if wished is not None:
@@ -156,22 +218,35 @@ class Proxy:
         extra = _cold_start(journey) if journey.cold else b""
         return Exchange(client, journey.head, journey.body, upstream, timeouts, extra)
 
-    def _head_for(
-        self, client: Connection, journey: Journey, upstream: UpstreamConnection
-    ) -> bytes:
+    def head_for(self, client: Connection, journey: Journey, upstream: UpstreamConnection) -> bytes:
+        """Return the head to send to the sandbox."""
         head, admitted = journey.head, journey.admitted
         host = head.first(b"host") if self._config.preserve_host else None
         return headers.upstream_head(
             head,
-            admitted.target.path,
+            admitted.target.path or head.target,
             host or upstream.authority,
             client.peer,
             admitted.passed_on,
         )
 
-    def _give_back(self, admitted: Admitted, upstream: UpstreamConnection) -> None:
-        current = self._reacher.is_current(admitted.route, upstream)
-        self._pool.give_back(upstream, self._loop.time(), current=current)
+    def give_back(self, upstream: UpstreamConnection) -> None:
+        """Give a connection back to the pool."""
+        self._pool.give_back(upstream, self._loop.time())
+
+
+def may_repeat(request: Request, exchange: Exchange, *, reused: bool) -> bool:
+    """Return whether a request may go out once more after its connection broke."""
+    head = request.head
+    assert not isinstance(head, GatewayError), "it was sent"
+    return may_send_again(
+        head.method,
+        exchange.stage,
+        reused=reused,
+        untouched=exchange.untouched,
+        body_consumed=exchange.bytes_up > 0,
+        again=request.again,
+    )
 
 
 def _may_keep_alive(request: Request, head: RequestHead) -> bool:

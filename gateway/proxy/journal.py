@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from gateway.proxy.exchange import Exchange
     from gateway.proxy.front import Request
     from gateway.proxy.reach import Journey
-    from gateway.sandbox.model import Route
     from gateway.telemetry.access_log import AccessLog
     from gateway.telemetry.instruments import Instruments
 
@@ -40,10 +39,8 @@ class Entry:
         "bytes_up",
         "journey",
         "outcome",
-        "port",
         "reason",
         "request",
-        "route",
         "status",
     )  # fmt: skip
 
@@ -55,9 +52,11 @@ class Entry:
         self.status = 0
         self.bytes_up = 0
         self.bytes_down = 0
-        self.route: Route | None = None
-        self.port = 0
         self.journey: Journey | None = None
+
+    def admitted(self, journey: Journey) -> None:
+        """The request may go to a sandbox."""
+        self.journey = journey
 
     def answered(self) -> None:
         """The sandbox's response was relayed to its end."""
@@ -114,9 +113,13 @@ class Journal:
         )
 
     def begin(self, request: Request) -> Entry:
-        """Start counting a request; `end` must follow."""
+        """Start counting a request; `end` or `forget` must follow."""
         self.in_flight += 1
         return Entry(request, self._loop.time())
+
+    def forget(self) -> None:
+        """Undo one `begin`: the request is begun anew."""
+        self.in_flight -= 1
 
     def end(self, entry: Entry) -> None:
         """Count a request as done and log it."""
@@ -144,8 +147,10 @@ def _record(entry: Entry, seconds: float) -> dict[str, Any]:
         record |= {"method": head.method.decode("latin-1"), "path": path.decode("latin-1")}
     if entry.reason:
         record["reason"] = entry.reason
-    if entry.route is not None:
-        record |= {"sandbox": str(entry.route.key), "uid": entry.route.uid, "port": entry.port}
-    if entry.journey is not None and entry.journey.wake_seconds is not None:
-        record["wake_ms"] = round(entry.journey.wake_seconds * 1000, 3)
+    journey = entry.journey
+    if journey is not None:
+        route = journey.admitted.route
+        record |= {"sandbox": str(route.key), "uid": route.uid, "port": journey.admitted.port}
+        if journey.wake_seconds is not None:
+            record["wake_ms"] = round(journey.wake_seconds * 1000, 3)
     return record

@@ -72,10 +72,22 @@ class Phase(Enum):
     BODY = "body"
 
 
+#: Attribute access on an enum is slow (a descriptor on its metaclass), and this is the hot path.
+_BETWEEN: Final = Phase.BETWEEN
+_HEAD: Final = Phase.HEAD
+_BODY: Final = Phase.BODY
+
+
+def _leave(_head: RequestHead | GatewayError, _body: RequestBody) -> bool:
+    """Take no request."""
+    return False
+
+
 class RequestParser:
     """The requests of one connection, as they arrive."""
 
     __slots__ = (
+        "_begin",
         "_body",
         "_closing",
         "_dead",
@@ -101,15 +113,21 @@ class RequestParser:
         limits: RequestLimits,
         special_names: frozenset[bytes],
         hold: Callable[[bool], None],
+        begin: Callable[[RequestHead | GatewayError, RequestBody], bool] = _leave,
     ) -> None:
-        """`special_names`: lower-case fields kept apart; `hold`: stop and resume reading."""
+        """`special_names`: lower-case fields kept apart; `hold`: stop and resume reading.
+
+        `begin` is offered each request that arrived alone and whole; one that it takes is not
+        returned by `feed_data`.
+        """
         self._limits = limits
         self._special_names = special_names
         self._hold = hold
+        self._begin = begin
         self._parser = httptools.HttpRequestParser(self)
         self._messages: list[Message] = []
         self._dead = False
-        self.phase = Phase.BETWEEN
+        self.phase = _BETWEEN
         self._body: RequestBody = NO_BODY
         self._parts: list[bytes] = []
         self._closing = False
@@ -125,13 +143,22 @@ class RequestParser:
         if self._dead or not data:
             return self._take_messages(), False, b""
         upgraded, rest = False, data
-        self._progressed = self.phase is Phase.BETWEEN
+        self._progressed = self.phase is _BETWEEN
         while rest and not upgraded and not self._dead:
             upgraded, rest = self._parse(rest)
-        self._flush_body()
+        if self._parts:
+            self._flush_body()
         if not (self._progressed or self._dead):
             self._bound(len(data))
-        return self._take_messages(), upgraded, rest if upgraded else b""
+        messages = self._messages
+        if not messages:
+            return messages, False, b""
+        self._messages = []
+        if len(messages) == 1 and self.phase is _BETWEEN and not upgraded:
+            head, body = messages[0]
+            if self._begin(head, body):
+                return [], False, b""
+        return messages, upgraded, rest if upgraded else b""
 
     def feed_eof(self) -> None:
         """Do nothing: the connection's end is seen by the connection."""
@@ -147,7 +174,7 @@ class RequestParser:
 
     def expire(self) -> bool:
         """End an unfinished head by an error; return whether there is one to be fetched."""
-        if self._dead or self.phase is not Phase.HEAD:
+        if self._dead or self.phase is not _HEAD:
             return False
         self._reject(RequestTimeout())
         return True
@@ -159,7 +186,7 @@ class RequestParser:
     # ---- callbacks of httptools
 
     def on_message_begin(self) -> None:
-        self.phase = Phase.HEAD
+        self.phase = _HEAD
         self._fed = 0
         self._start_head()
 
@@ -171,7 +198,7 @@ class RequestParser:
     def on_header(self, name: bytes, value: bytes) -> None:
         self._head_size += len(name) + len(value) + 4
         lower = name.lower()
-        if self.phase is Phase.BODY:
+        if self.phase is _BODY:
             self._on_trailer(lower, name, value)
         elif lower in self._special_names:
             self._special.setdefault(lower, []).append(value.strip(b" \t"))
@@ -186,9 +213,10 @@ class RequestParser:
         ):
             raise HeadersTooLarge
         head = self._judge_head()
-        self._body = NO_BODY if head.length == 0 else RequestBody(self._hold)
+        if head.length != 0:
+            self._body = RequestBody(self._hold)
         self._messages.append((head, self._body))
-        self.phase = Phase.BODY
+        self.phase = _BODY
         self._progressed = True
         self._closing = not head.keep_alive
         self._fed = 0
@@ -201,12 +229,13 @@ class RequestParser:
         self._parts.append(data)
 
     def on_message_complete(self) -> None:
-        self._flush_body()
-        if self._body is not NO_BODY:
-            self._body.feed_end(self._trailers)
-        self.phase = Phase.BETWEEN
+        body = self._body
+        if body is not NO_BODY:
+            self._flush_body()
+            body.feed_end(self._trailers)
+            self._body = NO_BODY
+        self.phase = _BETWEEN
         self._progressed = True
-        self._body = NO_BODY
         # RFC 9112 §9.6: after "close" nothing more is a request.
         self._dead = self._closing
 
@@ -233,16 +262,18 @@ class RequestParser:
         host = legality.check_host(special, must=http_1_1)
         if b"via" in special:
             legality.check_loop(special)
-        length = legality.body_length(special, http_1_1=http_1_1, limit=self._limits.max_body)
+        length: int | None = 0
+        if b"content-length" in special or b"transfer-encoding" in special:
+            length = legality.body_length(special, http_1_1=http_1_1, limit=self._limits.max_body)
         return RequestHead(
-            method=method,
-            target=legality.origin_form(method, self._target, host),
-            http_1_1=http_1_1,
-            special=special,
-            lines=self._lines,
-            length=length,
-            keep_alive=parser.should_keep_alive(),
-            upgrade=self._wanted_protocol(http_1_1, length) if parser.should_upgrade() else None,
+            method,
+            legality.origin_form(method, self._target, host),
+            http_1_1,
+            special,
+            self._lines,
+            length,
+            parser.should_keep_alive(),
+            self._wanted_protocol(http_1_1, length) if parser.should_upgrade() else None,
         )
 
     def _wanted_protocol(self, http_1_1: bool, length: int | None) -> bytes | None:
@@ -298,7 +329,7 @@ class RequestParser:
     def _reject(self, error: GatewayError) -> None:
         self._dead = True
         self._flush_body()
-        if self.phase is Phase.BODY:
+        if self.phase is _BODY:
             self._body.feed_error(error)
         else:
             self._messages.append((error, NO_BODY))

@@ -65,7 +65,7 @@ class DataPlane:
         admission = Admission(registry, authenticator, synced)
         targets = TargetReader(config.targets)
         proxy = Proxy(targets, admission, reacher, pool, self._journal, config.proxy, clock)
-        self._front = Front(proxy.handle, config.front)
+        self._front = Front(proxy.begin, proxy.handle, config.front)
         self._server: asyncio.Server | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self._unsubscribe = registry.subscribe(self._on_route)

@@ -121,6 +121,15 @@ class Reacher:
             if connection is not None:
                 return connection
 
+    def pooled(self, admitted: Admitted, now: float) -> UpstreamConnection | None:
+        """Return a connection if one is idle and the sandbox runs: nothing to be waited for.
+
+        The request has been admitted this very moment, so its route is the present one.
+        """
+        if outcome(admitted.route, now) is not Verdict.FORWARD:
+            return None
+        return self._pool.take(admitted.route, admitted.port)
+
     def is_current(self, route: Route, connection: UpstreamConnection) -> bool:
         """Return whether a connection still leads to the life that the registry knows."""
         now = self._registry.get(route.key)
@@ -152,7 +161,10 @@ class Reacher:
     def _never_wakes(self, journey: Journey) -> bool:
         head = journey.head
         return self._config.never_wake.applies(
-            head.method, journey.admitted.target.path, list(head.fields()), head.upgrade is not None
+            head.method,
+            journey.admitted.target.path or head.target,
+            list(head.fields()),
+            head.upgrade is not None,
         )
 
     async def _dial(self, route: Route, port: int, journey: Journey) -> UpstreamConnection | None:

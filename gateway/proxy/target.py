@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from gateway.sandbox.errors import InvalidTarget
@@ -17,9 +18,12 @@ from gateway.sandbox.errors import InvalidTarget
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gateway.proxy.message import RequestHead
+    from gateway.proxy.message import RequestHead, Special
     from gateway.sandbox.model import Route
     from gateway.sandbox.registry import Registry
+
+#: Names that are remembered, of each scheme.
+REMEMBERED: Final = 8192
 
 POD_IP: Final = b"x-sandbox-pod-ip"
 
@@ -77,12 +81,13 @@ class Target:
     """What a request names: by id, or by namespace and name.
 
     `port` None: the request left it open, `default_port` is the scheme's. `path` is what to ask
-    the sandbox for. `timeout` (s) is the client's wish for the response's head.
+    the sandbox for, None: what the gateway was asked for. `timeout` (s) is the client's wish for
+    the response's head.
     """
 
     port: int | None
     default_port: int
-    path: bytes
+    path: bytes | None = None
     id: str | None = None
     namespace: str = ""
     name: str = ""
@@ -115,6 +120,11 @@ class TargetReader:
         self._path = Scheme.PATH in config.schemes
         self._suffixes = tuple("." + suffix.strip(".").lower() for suffix in config.host_suffixes)
         self._prefix = config.path_prefix.rstrip(b"/") + b"/"
+        # The same few names come again and again: each is judged once.
+        remember = lru_cache(maxsize=REMEMBERED)
+        self._by_e2b = remember(self._read_e2b)
+        self._by_agent_sandbox = remember(self._read_agent_sandbox)
+        self._by_host = remember(self._read_host)
 
     def read(self, head: RequestHead) -> list[Target]:
         """Return the targets that a request names, at most one a scheme; often just one.
@@ -124,85 +134,84 @@ class TargetReader:
         config, special = self._config, head.special
         found = []
         if self._e2b and config.e2b_id in special:
-            found.append(self._by_e2b(head))
+            named = _one(special, config.e2b_id), _one(special, config.e2b_port)
+            found.append(self._by_e2b(*named))
         if self._agent and config.agent_id in special:
-            found.append(self._by_agent_sandbox(head))
+            found.append(
+                self._by_agent_sandbox(
+                    _one(special, config.agent_id),
+                    _one(special, config.agent_namespace),
+                    _one(special, config.agent_port),
+                    _one(special, config.agent_uid),
+                    _one(special, config.agent_timeout),
+                )
+            )
         if self._host:
-            found += self._by_host(head)
+            by_host = self._by_host(_one(special, b"host"))
+            if by_host is not None:
+                found.append(by_host)
         if self._path and head.target.startswith(self._prefix):
-            found.append(self._by_path(head))
+            found.append(self._read_path(head.target))
         return found
 
-    def _by_e2b(self, head: RequestHead) -> Target:
-        config = self._config
-        return Target(
-            id=_matching(_ID, _only(head, config.e2b_id)),
-            port=_port(_optional(head, config.e2b_port)),
-            default_port=config.e2b_default_port,
-            path=head.target,
-        )
+    def _read_e2b(self, sandbox_id: bytes | None, port: bytes | None) -> Target:
+        return self._of_id(_text(sandbox_id), _port(port))
 
-    def _by_agent_sandbox(self, head: RequestHead) -> Target:
+    def _of_id(self, sandbox_id: str, port: int | None, path: bytes | None = None) -> Target:
+        return Target(port, self._config.e2b_default_port, path, id=_matching(_ID, sandbox_id))
+
+    def _read_agent_sandbox(
+        self,
+        name: bytes | None,
+        namespace: bytes | None,
+        port: bytes | None,
+        uid: bytes | None,
+        timeout: bytes | None,
+    ) -> Target:
         config = self._config
-        namespace = _optional(head, config.agent_namespace) or config.agent_default_namespace
         return Target(
-            namespace=_matching(_DNS_LABEL, namespace),
-            name=_matching(_DNS_LABEL, _only(head, config.agent_id)),
-            port=_port(_optional(head, config.agent_port)),
+            port=_port(port),
             default_port=config.agent_default_port,
-            path=head.target,
-            uid=_optional(head, config.agent_uid),
-            timeout=_seconds(_optional(head, config.agent_timeout)),
+            namespace=_matching(_DNS_LABEL, _text(namespace) or config.agent_default_namespace),
+            name=_matching(_DNS_LABEL, _text(name)),
+            uid=_text(uid) or None,
+            timeout=_seconds(timeout),
         )
 
-    def _by_host(self, head: RequestHead) -> list[Target]:
-        host = _text(head.first(b"host") or b"").lower()
+    def _read_host(self, value: bytes | None) -> Target | None:
+        host = _text(value).lower()
         name = host.rpartition(":")[0] if _has_port(host) else host
         mapped = self._config.host_map.get(name)
         if mapped is not None:
-            return [self._of_host(head, *mapped)]
+            return self._of_id(*mapped)
         for suffix in self._suffixes:
             if name.endswith(suffix):
                 match = _PORT_AND_ID.fullmatch(name.removesuffix(suffix))
                 if match is None:
                     raise InvalidTarget
-                return [self._of_host(head, match[2], _port(match[1]))]
-        return []
+                return self._of_id(match[2], _port(match[1].encode()))
+        return None
 
-    def _of_host(self, head: RequestHead, sandbox_id: str, port: int | None) -> Target:
-        return Target(
-            id=_matching(_ID, sandbox_id),
-            port=port,
-            default_port=self._config.e2b_default_port,
-            path=head.target,
-        )
-
-    def _by_path(self, head: RequestHead) -> Target:
-        path, question, query = head.target[len(self._prefix) :].partition(b"?")
+    def _read_path(self, target: bytes) -> Target:
+        path, question, query = target[len(self._prefix) :].partition(b"?")
         sandbox_id, _, rest = path.partition(b"/")
         port, _, rest = rest.partition(b"/")
-        return Target(
-            id=_matching(_ID, _text(sandbox_id)),
-            port=_port(_text(port)),
-            default_port=self._config.e2b_default_port,
-            path=b"/" + rest + question + query,
-        )
+        return self._of_id(_text(sandbox_id), _port(port), b"/" + rest + question + query)
 
 
-def _only(head: RequestHead, name: bytes) -> str:
-    values = head.special[name]
+def _one(special: Special, name: bytes) -> bytes | None:
+    """Return the value of a field that names the target; None if it is not there."""
+    values = special.get(name)
+    if values is None:
+        return None
     if len(values) != 1:
         raise InvalidTarget("A header that names the target is repeated.")
-    return _text(values[0])
+    return values[0]
 
 
-def _optional(head: RequestHead, name: bytes) -> str | None:
-    return _only(head, name) if name in head.special else None
-
-
-def _text(value: bytes) -> str:
+def _text(value: bytes | None) -> str:
     try:
-        return value.decode("ascii")
+        return "" if value is None else value.decode("ascii")
     except UnicodeDecodeError as error:
         raise InvalidTarget from error
 
@@ -213,18 +222,18 @@ def _matching(pattern: re.Pattern[str], value: str) -> str:
     return value
 
 
-def _port(value: str | None) -> int | None:
+def _port(value: bytes | None) -> int | None:
     if value is None:
         return None
-    if not (value.isascii() and value.isdecimal() and len(value) <= 5 and 1 <= int(value) <= 65535):
+    if not (value.isdigit() and len(value) <= 5 and 1 <= int(value) <= 65535):
         raise InvalidTarget("The port is not a number from 1 to 65535.")
     return int(value)
 
 
-def _seconds(value: str | None) -> float | None:
+def _seconds(value: bytes | None) -> float | None:
     if value is None:
         return None
-    if not (value.isascii() and value.isdecimal() and len(value) <= 6 and int(value) > 0):
+    if not (value.isdigit() and len(value) <= 6 and int(value) > 0):
         raise InvalidTarget("The timeout is not a number of seconds.")
     return float(value)
 

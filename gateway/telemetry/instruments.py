@@ -29,6 +29,15 @@ LATENCY_BUCKETS: Final = (
 )  # fmt: skip
 
 
+class Cell:
+    """The count of one set of label values; the hot path adds to it directly."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
 class Counter:
     """Counts events by label values, which are given in the order of the label names."""
 
@@ -36,20 +45,32 @@ class Counter:
         self.name = name
         self.meaning = meaning
         self.labels = labels
-        self.counts: dict[tuple[str, ...], int] = {}
+        self._cells: dict[tuple[str, ...], Cell] = {}
 
     def inc(self, *values: str, by: int = 1) -> None:
         """Add to the count of these label values."""
-        self.counts[values] = self.counts.get(values, 0) + by
+        self.cell(*values).count += by
 
     def prime(self, *values: str) -> None:
         """Show these label values from the start, at zero, so that a rate can be taken at once."""
-        self.counts.setdefault(values, 0)
+        self.cell(*values)
+
+    def cell(self, *values: str) -> Cell:
+        """Return the count of these label values, to be added to; it is shown from now on."""
+        found = self._cells.get(values)
+        if found is None:
+            found = self._cells[values] = Cell()
+        return found
+
+    @property
+    def counts(self) -> dict[tuple[str, ...], int]:
+        """All counts by their label values."""
+        return {values: cell.count for values, cell in self._cells.items()}
 
     def collect(self) -> Metric:
         family = CounterMetricFamily(PREFIX + self.name, self.meaning, labels=self.labels)
-        for values, count in self.counts.items():
-            family.add_metric(values, count)
+        for values, cell in self._cells.items():
+            family.add_metric(values, cell.count)
         return family
 
 

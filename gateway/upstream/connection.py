@@ -92,6 +92,7 @@ class UpstreamConnection(asyncio.Protocol):
         "_ended",
         "_fed",
         "_head",
+        "_held",
         "_interims",
         "_keep_alive",
         "_left",
@@ -139,6 +140,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._tunnel = False
         self._keep_alive = True
         self._surplus = False
+        self._held = False
         self._written = 0
         self._written_before = 0
         self._reset(to_head=False)
@@ -177,6 +179,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def hold(self, held: bool) -> None:
         """Stop or resume reading what the sandbox sends."""
+        self._held = held
         if self._transport is None:
             return
         if held:
@@ -191,6 +194,8 @@ class UpstreamConnection(asyncio.Protocol):
     def release(self) -> None:
         """End the exchange: the sink hears nothing more; an unfinished response ends it all."""
         self._sink = None
+        if self._held:
+            self.hold(False)
         if not self._ended or self._surplus or self._tunnel:
             self._keep_alive = False
 
@@ -444,6 +449,8 @@ class UpstreamConnection(asyncio.Protocol):
 
 def _without(lines: list[bytes], connection: list[bytes]) -> list[bytes]:
     """Return the fields less those that Connection names (RFC 9110 §7.6.1)."""
+    if connection[0].lower() in _HARMLESS_TOKENS and len(connection) == 1:
+        return lines
     named = {token.strip().lower() for token in b",".join(connection).split(b",")}
     named -= _HARMLESS_TOKENS
     if not named:

@@ -22,6 +22,16 @@ class DialRefused(Exception):
     """Nothing accepts connections on this port, or not in time; the request was not sent."""
 
 
+class _Life:
+    """The connections of one incarnation: all that stand, and of these the idle ones."""
+
+    __slots__ = ("idle", "standing")
+
+    def __init__(self) -> None:
+        self.standing: set[UpstreamConnection] = set()
+        self.idle: list[UpstreamConnection] = []
+
+
 class Pool:
     """Hands out connections and takes them back."""
 
@@ -39,13 +49,13 @@ class Pool:
         self._connect_timeout = connect_timeout
         self._idle_timeout = idle_timeout
         self._max_idle = max_idle_per_sandbox
-        self._idle: dict[str, list[UpstreamConnection]] = {}
+        self._lives: dict[str, _Life] = {}
         self._open: set[UpstreamConnection] = set()
-        self._connections = instruments.counter(
+        self._taken = instruments.counter(
             "upstream_connections", "Connections to sandboxes taken for a request.", "source"
         )
-        self._connections.prime("reused")
-        self._connections.prime("dialled")
+        self._reused = self._taken.cell("reused")
+        self._dialled = self._taken.cell("dialled")
         self._refusals = instruments.counter(
             "upstream_dial_failures", "Connections to sandboxes that could not be made.", "cause"
         )
@@ -54,7 +64,7 @@ class Pool:
         instruments.gauge(
             "upstream_connections_open",
             "Connections to sandboxes that stand now, idle or in use.",
-            lambda: len(self._open),
+            lambda: self.open_connections,
         )
 
     @property
@@ -64,16 +74,15 @@ class Pool:
 
     def take(self, route: Route, port: int) -> UpstreamConnection | None:
         """Return an idle connection of this incarnation to this port, the last used first."""
-        idle = self._idle.get(route.incarnation)
-        if idle is None:
+        life = self._lives.get(route.incarnation)
+        if life is None:
             return None
+        idle = life.idle
         for index in range(len(idle) - 1, -1, -1):
             connection = idle[index]
             if connection.port == port and connection.reusable:
                 del idle[index]
-                if not idle:
-                    del self._idle[route.incarnation]
-                self._connections.inc("reused")
+                self._reused.count += 1
                 return connection
         return None
 
@@ -93,38 +102,42 @@ class Pool:
         except OSError as error:
             self._refusals.inc("refused")
             raise DialRefused from error
+        self._lives.setdefault(route.incarnation, _Life()).standing.add(connection)
         self._open.add(connection)
-        self._connections.inc("dialled")
+        self._dialled.count += 1
         return connection
 
-    def give_back(self, connection: UpstreamConnection, now: float, *, current: bool) -> None:
-        """Keep a connection for later if it can serve again and its incarnation is `current`."""
-        idle = self._idle.get(connection.incarnation, ())
-        if not (current and connection.reusable and len(idle) < self._max_idle):
+    def give_back(self, connection: UpstreamConnection, now: float) -> None:
+        """Keep a connection for later if it can serve again and its incarnation still lives."""
+        life = self._lives.get(connection.incarnation)
+        if (
+            life is None
+            or not connection.reusable
+            or connection not in life.standing
+            or len(life.idle) >= self._max_idle
+        ):
             connection.close()
             return
         connection.idle_since = now
-        self._idle.setdefault(connection.incarnation, []).append(connection)
+        life.idle.append(connection)
 
     def retire(self, incarnation: str) -> None:
-        """Close the idle connections of a life that is over."""
-        for connection in self._idle.pop(incarnation, ()):
+        """A life is over: close its idle connections, and let those in use serve nobody else."""
+        life = self._lives.pop(incarnation, None)
+        if life is None:
+            return
+        for connection in life.idle:
             connection.abort()
+        for connection in life.standing:
+            connection.spoil()
 
     def sweep(self, now: float) -> None:
         """Close connections that have been idle for too long."""
         oldest = now - self._idle_timeout
-        for incarnation, idle in list(self._idle.items()):
-            kept = [connection for connection in idle if connection.idle_since > oldest]
-            if len(kept) == len(idle):
-                continue
-            for connection in idle:
+        for life in self._lives.values():
+            for connection in life.idle:
                 if connection.idle_since <= oldest:
                     connection.close()
-            if kept:
-                self._idle[incarnation] = kept
-            else:
-                del self._idle[incarnation]
 
     def close(self) -> None:
         """Close everything, in use or not."""
@@ -132,9 +145,13 @@ class Pool:
             connection.abort()
 
     def _forget(self, connection: UpstreamConnection) -> None:
+        """A connection is gone."""
         self._open.discard(connection)
-        idle = self._idle.get(connection.incarnation)
-        if idle is not None and connection in idle:
-            idle.remove(connection)
-            if not idle:
-                del self._idle[connection.incarnation]
+        life = self._lives.get(connection.incarnation)
+        if life is None:
+            return
+        life.standing.discard(connection)
+        if connection in life.idle:
+            life.idle.remove(connection)
+        if not life.standing:
+            del self._lives[connection.incarnation]

@@ -52,6 +52,7 @@ class Client:
         self.exchange: Exchange | None = None
         self.holds: list[bool] = []
         self.take: Callable[[bytes], None] | None = None
+        self.loop = asyncio.get_running_loop()
 
     def send(self, *pieces: bytes) -> None:
         if not self.broken:

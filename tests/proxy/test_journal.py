@@ -58,6 +58,11 @@ class Moved:
     bytes_down: int
 
 
+def journey() -> Journey:
+    target = Target(port=80, default_port=80, id="team--box")
+    return Journey(make_head(), NO_BODY, Admitted(ROUTE, 80, target, []))
+
+
 class Desk:
     """A journal with its log and its counters."""
 
@@ -101,7 +106,7 @@ class Desk:
 async def test_an_answered_request_is_one_line_with_sandbox_and_sizes() -> None:
     desk = Desk()
     entry = desk.begin(make_head(method=b"POST", target=b"/a/b?token=s3cret"))
-    entry.route, entry.port = ROUTE, 80
+    entry.admitted(journey())
     entry.saw(cast("Exchange", Moved(status=200, bytes_up=3, bytes_down=5)))
     entry.answered()
     desk.journal.end(entry)

@@ -156,9 +156,9 @@ async def test_an_idle_connection_of_this_life_is_taken_first(port: int) -> None
     async with world(RUNNING) as all_of_it:
         journey = all_of_it.journey(port, route=RUNNING)
         connection = await all_of_it.reacher.reach(journey)
-        all_of_it.pool.give_back(connection, 0.0, current=True)
+        all_of_it.pool.give_back(connection, 0.0)
         assert await all_of_it.reacher.reach(journey) is connection
-        all_of_it.pool.give_back(connection, 0.0, current=True)
+        all_of_it.pool.give_back(connection, 0.0)
         all_of_it.registry.apply(AWAKE)
         assert await all_of_it.reacher.reach(journey) is not connection
 

@@ -61,7 +61,7 @@ def only(targets: list[Target]) -> Target:
 
 def test_e2b_headers_name_an_id_and_maybe_a_port() -> None:
     one = only(read(b"/x?y", e2b_sandbox_id="team--box"))
-    assert one == Target(port=None, default_port=49983, path=b"/x?y", id="team--box")
+    assert one == Target(port=None, default_port=49983, id="team--box")
     assert only(read(e2b_sandbox_id="A.b_C-1", e2b_sandbox_port="80")).port == 80
 
 
@@ -76,7 +76,7 @@ def test_an_id_of_e2b_that_is_malformed_is_refused(sandbox_id: str) -> None:
 
 def test_agent_sandbox_headers_name_a_namespace_and_a_name() -> None:
     one = only(read(b"/x", x_sandbox_id="box"))
-    assert one == Target(port=None, default_port=8888, path=b"/x", namespace="default", name="box")
+    assert one == Target(port=None, default_port=8888, namespace="default", name="box")
     one = only(
         read(
             x_sandbox_id="box",
@@ -165,7 +165,7 @@ def test_a_port_that_is_none_is_refused_in_every_scheme(text: str) -> None:
 )
 def test_a_host_under_a_suffix_names_port_and_id(host: bytes) -> None:
     one = only(read(b"/x?y", host))
-    assert (one.id, one.port, one.path) == ("team--box", 8080, b"/x?y")
+    assert (one.id, one.port, one.path) == ("team--box", 8080, None)
 
 
 @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ def test_every_scheme_that_matches_is_told_in_order() -> None:
     )
     assert [one.id or one.name for one in found] == ["a", "b", "c", "d"]
     assert [one.port for one in found] == [1, 2, 3, 4]
-    assert [one.path for one in found] == [b"/kruise/d/4/x"] * 3 + [b"/x"]
+    assert [one.path for one in found] == [None] * 3 + [b"/x"]
 
 
 @pytest.mark.parametrize("scheme", Scheme)
@@ -318,7 +318,7 @@ def test_any_request_names_targets_or_is_invalid(
     for one in found:
         assert bool(one.id) != bool(one.namespace and one.name)
         assert one.port is None or 1 <= one.port <= 65535
-        assert one.path.startswith(b"/")
+        assert one.path is None or one.path.startswith(b"/")
 
 
 # ---- the route and its port ----------------------------------------------------------------------

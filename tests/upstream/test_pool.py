@@ -115,7 +115,7 @@ async def test_a_connection_serves_again_and_the_last_used_comes_first() -> None
         first, second = await pool.dial(ROUTE, box.port), await pool.dial(ROUTE, box.port)
         for connection in (first, second):
             await serve_one(connection)
-            pool.give_back(connection, 0.0, current=True)
+            pool.give_back(connection, 0.0)
         assert pool.open_connections == 2
         assert pool.take(ROUTE, box.port) is second
         assert pool.take(ROUTE, box.port) is first
@@ -126,7 +126,7 @@ async def test_a_connection_serves_again_and_the_last_used_comes_first() -> None
 async def test_a_connection_serves_only_its_incarnation_and_its_port() -> None:
     async with sandbox() as box, closing(make_pool()) as pool:
         connection = await pool.dial(ROUTE, box.port)
-        pool.give_back(connection, 0.0, current=True)
+        pool.give_back(connection, 0.0)
         assert pool.take(OTHER, box.port) is None
         assert pool.take(ROUTE, box.port + 1) is None
         assert pool.take(ROUTE, box.port) is connection
@@ -135,20 +135,22 @@ async def test_a_connection_serves_only_its_incarnation_and_its_port() -> None:
 async def test_one_port_is_found_behind_another() -> None:
     async with sandbox() as one, sandbox() as two, closing(make_pool()) as pool:
         older, newer = await pool.dial(ROUTE, one.port), await pool.dial(ROUTE, two.port)
-        pool.give_back(older, 0.0, current=True)
-        pool.give_back(newer, 0.0, current=True)
+        pool.give_back(older, 0.0)
+        pool.give_back(newer, 0.0)
         assert pool.take(ROUTE, one.port) is older
         assert pool.take(ROUTE, two.port) is newer
 
 
 async def test_what_cannot_serve_again_is_closed_when_given_back() -> None:
     async with sandbox() as box, closing(make_pool(max_idle=1)) as pool:
-        spoilt, outdated, kept, surplus = [await pool.dial(ROUTE, box.port) for _ in range(4)]
+        outdated = await pool.dial(ROUTE, box.port)
+        pool.retire(ROUTE.incarnation)
+        spoilt, kept, surplus = [await pool.dial(ROUTE, box.port) for _ in range(3)]
         spoilt.spoil()
-        pool.give_back(spoilt, 0.0, current=True)
-        pool.give_back(outdated, 0.0, current=False)
-        pool.give_back(kept, 0.0, current=True)
-        pool.give_back(surplus, 0.0, current=True)
+        pool.give_back(spoilt, 0.0)
+        pool.give_back(outdated, 0.0)
+        pool.give_back(kept, 0.0)
+        pool.give_back(surplus, 0.0)
         await until(lambda: pool.open_connections == 1)
         assert pool.take(ROUTE, box.port) is kept
 
@@ -158,7 +160,7 @@ async def test_a_connection_in_mid_exchange_is_closed_when_given_back() -> None:
         connection = await pool.dial(ROUTE, box.port)
         connection.begin(RecordingSink(), to_head=False)
         connection.release()
-        pool.give_back(connection, 0.0, current=True)
+        pool.give_back(connection, 0.0)
         await until(lambda: pool.open_connections == 0)
 
 
@@ -168,11 +170,11 @@ async def test_a_connection_that_the_sandbox_closes_is_forgotten() -> None:
         await until(lambda: len(box.writers) == 2)
         for connection in (first, second):
             await serve_one(connection)
-            pool.give_back(connection, 0.0, current=True)
+            pool.give_back(connection, 0.0)
         box.writers[0].close()
         await until(lambda: pool.open_connections == 1)
         assert pool.take(ROUTE, box.port) is second
-        pool.give_back(second, 0.0, current=True)
+        pool.give_back(second, 0.0)
         box.writers[1].close()
         await until(lambda: pool.open_connections == 0)
         assert pool.take(ROUTE, box.port) is None
@@ -182,7 +184,7 @@ async def test_a_connection_that_the_sandbox_closes_is_forgotten() -> None:
 async def test_a_connection_that_is_on_its_way_out_is_not_handed_out(how: str) -> None:
     async with sandbox() as box, closing(make_pool()) as pool:
         connection = await pool.dial(ROUTE, box.port)
-        pool.give_back(connection, 0.0, current=True)
+        pool.give_back(connection, 0.0)
         getattr(connection, how)()
         assert pool.take(ROUTE, box.port) is None
         connection.abort()
@@ -192,9 +194,9 @@ async def test_idle_connections_are_closed_after_their_time() -> None:
     async with sandbox() as box, closing(make_pool()) as pool:
         old, young = await pool.dial(ROUTE, box.port), await pool.dial(ROUTE, box.port)
         other = await pool.dial(OTHER, box.port)
-        pool.give_back(old, 100.0, current=True)
-        pool.give_back(young, 130.0, current=True)
-        pool.give_back(other, 100.0, current=True)
+        pool.give_back(old, 100.0)
+        pool.give_back(young, 130.0)
+        pool.give_back(other, 100.0)
         pool.sweep(159.9)
         assert pool.open_connections == 3
         pool.sweep(160.0)
@@ -208,8 +210,8 @@ async def test_a_life_that_is_over_takes_its_idle_connections_with_it() -> None:
     async with sandbox() as box, closing(make_pool()) as pool:
         idle, used = await pool.dial(ROUTE, box.port), await pool.dial(ROUTE, box.port)
         other = await pool.dial(OTHER, box.port)
-        pool.give_back(idle, 0.0, current=True)
-        pool.give_back(other, 0.0, current=True)
+        pool.give_back(idle, 0.0)
+        pool.give_back(other, 0.0)
         pool.retire(ROUTE.incarnation)
         pool.retire("nobody")
         assert pool.take(ROUTE, box.port) is None
@@ -222,7 +224,7 @@ async def test_closing_ends_connections_in_use_too() -> None:
     async with sandbox() as box:
         pool = make_pool()
         used, idle = await pool.dial(ROUTE, box.port), await pool.dial(ROUTE, box.port)
-        pool.give_back(idle, 0.0, current=True)
+        pool.give_back(idle, 0.0)
         pool.close()
         await until(lambda: pool.open_connections == 0)
         assert not used.is_open
@@ -315,6 +317,6 @@ async def test_a_dial_cancelled_at_any_moment_leaks_nothing(turns: int) -> None:
 async def test_how_connections_were_got_is_counted() -> None:
     async with sandbox() as box, closing(make_pool()) as pool:
         connection = await pool.dial(ROUTE, box.port)
-        pool.give_back(connection, 0.0, current=True)
+        pool.give_back(connection, 0.0)
         pool.take(ROUTE, box.port)
-        assert counted(pool, "_connections") == {("reused",): 1, ("dialled",): 1}
+        assert counted(pool, "_taken") == {("reused",): 1, ("dialled",): 1}
