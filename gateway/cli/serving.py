@@ -27,6 +27,7 @@ LOCAL_DEFAULTS: Final = {
     "log_format": "text",
     "drain_delay": "0s",
     "access_log": "false",
+    "log_level": "warning",
 }
 
 config_option = click.option(

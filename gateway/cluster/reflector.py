@@ -14,6 +14,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final, NoReturn, Protocol
 
 from gateway.cluster.answers import EventType, event_of
+from gateway.cluster.errors import ApiNotInstalled
 from gateway.cluster.recovery import (
     FIRST,
     Backoff,
@@ -232,7 +233,7 @@ class Reflector:
         if step.reason is not None:
             self._restarts[step.reason] += 1
         if isinstance(event, Failed):
-            self._note_error(f"{type(event.error).__name__}: {event.error}")
+            self._note_error(event.error)
         if step.forget:
             self._sink.forget()
         if step.phase is Phase.NOT_INSTALLED:
@@ -242,7 +243,10 @@ class Reflector:
         if step.phase is not None:
             self._enter(step.phase)
 
-    def _note_error(self, error: str) -> None:
-        if error != self._last_error:
-            _log.warning("%s: %s", self.name, error)
-            self._last_error = error
+    def _note_error(self, error: ClusterError) -> None:
+        told = f"{type(error).__name__}: {error}"
+        if told != self._last_error:
+            # An API that is not there is nothing wrong: not every cluster has every one.
+            level = logging.INFO if isinstance(error, ApiNotInstalled) else logging.WARNING
+            _log.log(level, "%s: %s", self.name, told)
+            self._last_error = told

@@ -33,6 +33,9 @@ _ABSOLUTE = re.compile(rb"https?://([^/?#]*)(.*)", re.IGNORECASE | re.DOTALL)
 #: No part of it can match what the one before it does: it must not take quadratic time.
 _OWN_VIA = re.compile(rb"(?:^|,)\s*[^\s,]+\s+" + re.escape(PSEUDONYM) + rb"\s*(?:[,(]|$)")
 
+#: A DNS name with its last dot, and a port. Longer ones would fill memory: hosts are remembered.
+MAX_HOST: Final = 260
+
 _REFUSED_METHODS: Final = frozenset({b"CONNECT", b"TRACE"})
 
 
@@ -58,7 +61,7 @@ def check_host(special: Special, *, must: bool) -> bytes | None:
         if must:
             raise BadRequest("A request must have a Host header.")
         return None
-    if len(values) != 1 or not _is_host(values[0]):
+    if len(values) != 1 or len(values[0]) > MAX_HOST or not _is_host(values[0]):
         raise BadRequest("A request must have exactly one valid Host header.")
     return values[0]
 

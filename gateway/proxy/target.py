@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: Names that are remembered, of each scheme.
 REMEMBERED: Final = 8192
+#: The longest value that names something; what is remembered must not fill memory.
+MAX_NAME: Final = 260
 
 POD_IP: Final = b"x-sandbox-pod-ip"
 
@@ -174,7 +176,7 @@ class TargetReader:
             default_port=config.agent_default_port,
             namespace=_matching(_DNS_LABEL, _text(namespace) or config.agent_default_namespace),
             name=_matching(_DNS_LABEL, _text(name)),
-            uid=_text(uid) or None,
+            uid=None if uid is None else _text(uid),  # an empty one is nobody's
             timeout=_seconds(timeout),
         )
 
@@ -204,8 +206,8 @@ def _one(special: Special, name: bytes) -> bytes | None:
     values = special.get(name)
     if values is None:
         return None
-    if len(values) != 1:
-        raise InvalidTarget("A header that names the target is repeated.")
+    if len(values) != 1 or len(values[0]) > MAX_NAME:
+        raise InvalidTarget("A header that names the target is repeated or too long.")
     return values[0]
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from upstream.doubles import RecordingTransport
 
 from gateway.proxy.body import NO_BODY, RequestBody
-from gateway.proxy.exchange import Exchange, ResponseBrokenOff, Stage, Timeouts
+from gateway.proxy.exchange import ClientGone, Exchange, ResponseBrokenOff, Stage, Timeouts
 from gateway.proxy.websocket import SERVICE_RESTART
 from gateway.sandbox.errors import (
     BadRequest,
@@ -251,6 +251,23 @@ async def test_an_upload_may_go_on_after_the_head_of_its_answer() -> None:
     assert one.upstream.reusable
 
 
+async def test_without_a_task_the_end_is_told_once_when_both_sides_have_been_given_back() -> None:
+    client, upstream = Client(), UpstreamConnection("life-1", 80, lambda _: None)
+    upstream.connection_made(RecordingTransport())
+    ends: list[tuple[Exception | None, bool, Exchange | None]] = []
+    exchange = Exchange(
+        cast("Connection", client), make_head(), NO_BODY, upstream, TIMEOUTS, extra=b""
+    )
+    exchange.start(REQUEST, lambda error: ends.append((error, upstream.reusable, client.exchange)))
+    assert client.exchange is exchange
+    upstream.data_received(OK)
+    assert ends == [(None, True, None)]
+    exchange.client_gone()
+    exchange.expire()
+    upstream.connection_lost(None)
+    assert len(ends) == 1
+
+
 # ---- failures ------------------------------------------------------------------------------------
 
 
@@ -300,15 +317,32 @@ async def test_a_101_that_nobody_asked_for_is_an_illegal_response() -> None:
     assert not one.upstream.reusable
 
 
-async def test_a_client_that_leaves_ends_the_sandboxs_connection_at_once() -> None:
+@pytest.mark.parametrize("response", [b"", OK[:-1]])
+async def test_a_client_that_leaves_ends_the_sandboxs_connection_at_once(response: bytes) -> None:
     one = await scene()
+    if response:
+        one.upstream.data_received(response)
     one.exchange.client_gone()
     assert one.transport.aborted
-    assert not one.running.done()
+    with pytest.raises(ClientGone):
+        await one.end()
+    assert not one.upstream.reusable
+
+
+async def test_a_client_that_leaves_a_tunnel_only_ends_it() -> None:
+    one = await scene(WEBSOCKET)
+    one.upstream.data_received(SWITCHING)
+    one.exchange.client_gone()
+    assert one.transport.aborted
+    await one.end()
+
+
+async def test_a_client_that_leaves_may_cancel_at_the_same_time() -> None:
+    one = await scene()
+    one.exchange.client_gone()
     one.running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await one.end()
-    assert not one.upstream.reusable
 
 
 async def test_a_client_that_leaves_after_the_end_costs_no_connection() -> None:

@@ -60,6 +60,7 @@ GOOD_HOSTS = [
     b"a_b",
     b"x%20y",
     b"a,b",
+    b"a" * legality.MAX_HOST,
 ]
 BAD_HOSTS = [
     b"",
@@ -93,6 +94,7 @@ BAD_HOSTS = [
     b"\xc3\xa9",
     b"a\x00",
     b"a\n",
+    b"a" * (legality.MAX_HOST + 1),
 ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h11
 import pytest
@@ -15,6 +15,7 @@ from gateway.proxy.message import RequestHead
 from gateway.proxy.parser import SPECIAL, Phase, RequestLimits, RequestParser
 from gateway.sandbox.errors import (
     BadRequest,
+    GatewayError,
     HeadersTooLarge,
     PayloadTooLarge,
     RequestTimeout,
@@ -22,6 +23,9 @@ from gateway.sandbox.errors import (
 )
 
 from .heads import Gathered, Read, cut, make_parser, read
+
+if TYPE_CHECKING:
+    from gateway.proxy.body import RequestBody
 
 GET = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST /b HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"
@@ -353,6 +357,38 @@ def test_an_upgrade_that_connection_does_not_name_is_none() -> None:
     assert targets(seen) == [b"/w", b"/a"]
     assert isinstance(seen.heads[0], RequestHead)
     assert seen.heads[0].upgrade is None
+
+
+# ---- requests that are begun at once -------------------------------------------------------------
+
+
+def offered(*pieces: bytes, take: bool = True) -> tuple[list[bytes], list[bytes]]:
+    """Read pieces; return the targets that were offered, and those that were returned."""
+    offers: list[bytes] = []
+
+    def begin(head: RequestHead | GatewayError, _body: RequestBody) -> bool:
+        offers.append(head.target if isinstance(head, RequestHead) else b"error")
+        return take
+
+    parser = RequestParser(RequestLimits(), SPECIAL, lambda _held: None, begin)
+    return offers, targets(read(*pieces, parser=parser))
+
+
+@pytest.mark.parametrize("raw", [GET, POST, CHUNKED, CLOSE])
+def test_a_request_that_is_here_alone_and_whole_can_be_taken_at_once(raw: bytes) -> None:
+    (target,) = targets(read(raw))
+    assert offered(raw) == ([target], [])
+    assert offered(raw[:10], raw[10:]) == ([target], [])
+    assert offered(raw, take=False) == ([target], [target])
+
+
+@pytest.mark.parametrize("pieces", [[GET + POST], [GET + b"P"], [POST[:-1], POST[-1:]], [UPGRADE]])
+def test_any_other_is_left_to_the_queue(pieces: list[bytes]) -> None:
+    assert offered(*pieces) == ([], targets(read(*pieces)))
+
+
+def test_requests_that_were_taken_are_not_returned_later() -> None:
+    assert offered(GET, POST, GET) == ([b"/a", b"/b", b"/a"], [])
 
 
 # ---- time and phases -----------------------------------------------------------------------------

@@ -163,6 +163,20 @@ async def test_an_idle_connection_of_this_life_is_taken_first(port: int) -> None
         assert await all_of_it.reacher.reach(journey) is not connection
 
 
+async def test_only_an_idle_connection_to_a_running_sandbox_is_to_be_had_at_once(port: int) -> None:
+    async with world(RUNNING) as all_of_it:
+        journey = all_of_it.journey(port, route=RUNNING)
+        pooled = all_of_it.reacher.pooled
+        assert pooled(journey.admitted, NOW) is None
+        connection = await all_of_it.reacher.reach(journey)
+        all_of_it.pool.give_back(connection, 0.0)
+        for change in ({"state": State.PAUSING}, {"state": State.DEAD}, {"expires_at": NOW}):
+            route = replace(RUNNING, **change)
+            assert pooled(journey.admitted._replace(route=route), NOW) is None
+        assert pooled(journey.admitted._replace(port=1), NOW) is None
+        assert pooled(journey.admitted, NOW) is connection
+
+
 @pytest.mark.parametrize(
     ("changes", "error"),
     [

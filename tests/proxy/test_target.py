@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.proxy.target import Scheme, Target, TargetConfig, TargetReader
+from gateway.proxy.target import MAX_NAME, Scheme, Target, TargetConfig, TargetReader
 from gateway.sandbox.errors import AmbiguousTarget, InvalidTarget, SandboxNotFound
 from gateway.sandbox.model import Key, Route, State
 from gateway.sandbox.registry import Registry
@@ -130,6 +130,30 @@ def test_a_header_that_names_the_target_is_ascii(name: str) -> None:
     fields: dict[str, Any] = {"e2b_sandbox_id" if name.startswith("e2b") else "x_sandbox_id": "box"}
     with pytest.raises(InvalidTarget):
         read(**{**fields, name: "\xe9"})
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_a_header_that_names_the_target_has_a_bound(name: str) -> None:
+    fields: dict[str, Any] = {"e2b_sandbox_id" if name.startswith("e2b") else "x_sandbox_id": "box"}
+    with pytest.raises(InvalidTarget):
+        read(**{**fields, name: "1" * (MAX_NAME + 1)})
+
+
+def test_a_uid_may_be_any_text_and_an_empty_one_is_not_none() -> None:
+    longest = "u" * MAX_NAME
+    assert only(read(x_sandbox_id="box", x_sandbox_uid=longest)).uid == longest
+    assert only(read(x_sandbox_id="box", x_sandbox_uid="")).uid == ""
+
+
+def test_what_is_remembered_of_one_request_is_never_anothers() -> None:
+    for _ in range(2):
+        assert only(read(b"/a", x_sandbox_id="box", x_sandbox_uid="u1")).uid == "u1"
+        assert only(read(b"/b", x_sandbox_id="box")).uid is None
+        assert only(read(b"/kruise/box/80/a", b"1.example")).path == b"/a"
+        assert only(read(b"/kruise/box/80/b", b"1.example")).path == b"/b"
+        with pytest.raises(InvalidTarget):
+            read(e2b_sandbox_id="box", e2b_sandbox_port="0")
+        assert only(read(e2b_sandbox_id="box", e2b_sandbox_port="1")).port == 1
 
 
 @pytest.mark.parametrize(("text", "port"), GOOD_PORTS.items())

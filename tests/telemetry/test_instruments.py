@@ -52,6 +52,18 @@ def test_priming_does_not_forget_what_was_counted() -> None:
     assert counter.counts == {(): 1}
 
 
+def test_the_hot_path_may_keep_a_cell_and_add_to_it() -> None:
+    instruments = Instruments()
+    counter = instruments.counter("requests", "Requests.", "outcome")
+    cell = counter.cell("answered")
+    cell.count += 2
+    counter.inc("answered")
+    assert counter.cell("answered") is cell
+    assert counter.counts == {("answered",): 3}
+    (sample,) = scrape(instruments)["sandbox_gateway_requests"].samples
+    assert sample.value == 3
+
+
 def test_a_gauge_is_read_when_it_is_asked_for() -> None:
     instruments = Instruments()
     now = [1.0]

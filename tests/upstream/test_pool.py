@@ -220,6 +220,19 @@ async def test_a_life_that_is_over_takes_its_idle_connections_with_it() -> None:
         assert pool.take(OTHER, box.port) is other
 
 
+async def test_a_connection_in_use_when_its_life_ends_serves_nobody_else() -> None:
+    async with sandbox() as box, closing(make_pool()) as pool:
+        used = await pool.dial(ROUTE, box.port)
+        pool.retire(ROUTE.incarnation)
+        assert used.is_open
+        again = await pool.dial(ROUTE, box.port)
+        pool.give_back(used, 0.0)
+        assert pool.take(ROUTE, box.port) is None
+        pool.give_back(again, 0.0)
+        assert pool.take(ROUTE, box.port) is again
+        await until(lambda: pool.open_connections == 1)
+
+
 async def test_closing_ends_connections_in_use_too() -> None:
     async with sandbox() as box:
         pool = make_pool()
