@@ -244,7 +244,9 @@ class Connection(RequestHandler):
         Most requests are of that kind. aiohttp's loop, which makes a task of each, never sees
         them; what the client sends meanwhile is set aside until the answer is done.
         """
-        if self.busy or self._messages:
+        waiter = self._waiter
+        if self.busy or self._messages or waiter is None or waiter.done():
+            # A request before this one is queued, or is just being given to its task.
             return False
         self._aside = []
         if self._front.begin(Request(head, body, self)):
