@@ -53,6 +53,12 @@ class Life:
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     pod: Pod | None = None
 
+    def learn(self, obj: Object) -> None:
+        """Take an object as it is now; what a watch tells late changes nothing."""
+        if version_of(obj) > version_of(self.obj):
+            self.obj = obj
+            self.changed.set()
+
     @property
     def name(self) -> str:
         name: str = self.obj["metadata"]["name"]
@@ -81,6 +87,10 @@ class Life:
     def holds(self, condition: str) -> bool:
         conditions = self.obj.get("status", {}).get("conditions", [])
         return any(one["type"] == condition and one["status"] == "True" for one in conditions)
+
+
+def version_of(obj: Object) -> int:
+    return int(obj["metadata"]["resourceVersion"])
 
 
 class Controller:
@@ -126,8 +136,7 @@ class Controller:
         if kind == "DELETED":
             self._forget(uid)
         elif uid in self.lives:
-            self.lives[uid].obj = obj
-            self.lives[uid].changed.set()
+            self.lives[uid].learn(obj)
         else:
             life = self.lives[uid] = Life(obj)
             self._tasks[uid] = group.create_task(self._look_after(life))
@@ -145,7 +154,7 @@ class Controller:
                 await life.changed.wait()
 
     async def _step(self, life: Life) -> None:
-        """Do the next thing; the news of what it wrote brings the one after it."""
+        """Do the next thing; what it wrote brings the one after it."""
         gates = self.gates(life.name)
         match life.paused, life.phase:
             case True, "":
@@ -200,4 +209,4 @@ class Controller:
         }
         if pod is not None:
             status["podInfo"] = {"podIP": pod.ip, "podUID": pod.uid}
-        await self._api.report(life.name, life.uid, status)
+        life.learn(await self._api.report(life.name, life.uid, status))
