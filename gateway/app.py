@@ -29,7 +29,7 @@ from gateway.settings import DialectName
 from gateway.telemetry import logs
 from gateway.telemetry.access_log import AccessLog
 from gateway.telemetry.instruments import Instruments
-from gateway.upstream.addresses import AddressGuard
+from gateway.upstream.addresses import AddressGuard, own_addresses
 from gateway.upstream.pool import Pool
 from gateway.wake.waker import Waker
 
@@ -110,7 +110,9 @@ class Gateway:
     def _pool(self, instruments: Instruments) -> Pool:
         settings = self._settings
         return Pool(
-            AddressGuard(settings.upstream_allow_cidrs, settings.upstream_deny_cidrs),
+            AddressGuard(
+                settings.upstream_allow_cidrs, (*settings.upstream_deny_cidrs, *own_addresses())
+            ),
             instruments,
             connect_timeout=settings.upstream_connect_timeout,
             idle_timeout=settings.pool_idle_timeout,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from gateway.proxy.admission import Admission
 from gateway.proxy.front import Front, FrontConfig
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.auth.authenticator import Authenticator
+    from gateway.proxy.front import Connection
     from gateway.proxy.reach import Waker
     from gateway.proxy.target import TargetConfig
     from gateway.sandbox.model import Route
@@ -72,13 +73,18 @@ class DataPlane:
         instruments.gauge(
             "client_connections",
             "Client connections that stand now.",
-            lambda: len(self._front.connections),
+            lambda: len(self.client_connections),
         )
 
     @property
     def in_flight(self) -> int:
         """How many requests are under way, waiting ones and tunnels included."""
         return self._journal.in_flight
+
+    @property
+    def client_connections(self) -> list[Connection]:
+        """The client connections that stand now."""
+        return cast("list[Connection]", self._front.connections)
 
     async def start(self, host: str, port: int) -> tuple[str, int]:
         """Listen, and return the address taken; raise OSError if it is not to be had."""

@@ -7,6 +7,7 @@ the gateway into a way to reach them.
 from __future__ import annotations
 
 import ipaddress
+import socket
 from functools import lru_cache
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -35,6 +36,24 @@ class AddressGuard:
         if self._allow:
             return any(parsed in network for network in self._allow)
         return not _is_special(parsed)
+
+
+def own_addresses() -> tuple[Network, ...]:
+    """Return the addresses that this host's name stands for; in a pod, the pod's own.
+
+    Loopback is left out: it is refused by itself, and in local mode sandboxes are there.
+    """
+    try:
+        found = socket.getaddrinfo(socket.gethostname(), None)
+    except OSError:
+        return ()
+    # An IPv6 address may carry a scope: fe80::1%eth0.
+    literal = {str(info[4][0]).partition("%")[0] for info in found}
+    return tuple(
+        ipaddress.ip_network(one)
+        for one in sorted(literal)
+        if not ipaddress.ip_address(one).is_loopback
+    )
 
 
 def _is_special(address: Address) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.upstream.addresses import AddressGuard
+from gateway.upstream.addresses import AddressGuard, own_addresses
 
 SPECIAL = [
     "127.0.0.1",
@@ -92,3 +93,11 @@ def test_an_ipv4_address_in_ipv6_clothes_never_may(address: ipaddress.IPv4Addres
 @given(st.text(max_size=40))
 def test_any_text_gets_an_answer(text: str) -> None:
     assert AddressGuard().allows(text) in (True, False)
+
+
+def test_the_hosts_own_addresses_are_denied_and_loopback_is_left_to_the_rule() -> None:
+    own = own_addresses()
+    assert all(network.num_addresses == 1 and not network.is_loopback for network in own)
+    host = {str(info[4][0]) for info in socket.getaddrinfo(socket.gethostname(), None)}
+    guard = AddressGuard(deny=own)
+    assert not any(guard.allows(address) for address in host)
