@@ -292,6 +292,20 @@ async def test_the_waiter_tells_an_idle_connection() -> None:
     await stage.leave()
 
 
+async def test_a_request_put_in_the_queue_by_hand_is_handled_once_the_waiter_is_told() -> None:
+    stage = Stage()
+    await turns()
+    payload = Payload()
+    stage.connection._messages.append((cast("Any", "head"), cast("Any", payload)))
+    waiter = stage.connection._waiter
+    assert waiter is not None
+    waiter.set_result(None)
+    await turns()
+    (request,) = stage.requests
+    assert request.arguments[:2] == ("head", payload), "Connection.hand_over gives it that way"
+    await stage.leave()
+
+
 async def test_a_closed_answer_ends_the_connection_and_what_is_queued_is_dropped() -> None:
     stage = Stage()
     stage.results = [CLOSED]
