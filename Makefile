@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format mutants docs clean
+.PHONY: help demo test check coverage format mutants docs clean
 
 help: ## Show the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,9 +20,14 @@ check: $(VENV)/.developed ## Lint, types, layers, generated documents.
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m gateway.settings_doc --check README.md
 	diff gateway/dialects/crds/native.yaml charts/sandbox-gateway/crds/sandboxes.yaml
+
+coverage: $(VENV)/.developed ## Hold statements and branches of the rules at 95 % or more.
+	$(BIN)/python -m pytest -q tests/sandbox tests/dialects tests/wake \
+	  --cov=gateway.sandbox --cov=gateway.dialects --cov=gateway.wake --cov-branch \
+	  --cov-report=term-missing:skip-covered --cov-fail-under=95
 
 format: $(VENV)/.developed ## Format the code.
 	$(BIN)/ruff check --fix

@@ -113,7 +113,8 @@ def start_serve(
 
 def _environment(home: Path, settings: dict[str, str]) -> dict[str, str]:
     variables = {f"SBXGW_{name.upper()}": value for name, value in settings.items()}
-    return environment(home, SBXGW_LOG_FORMAT="json", **variables)
+    # The log tells where it listens.
+    return environment(home, SBXGW_LOG_FORMAT="json", SBXGW_LOG_LEVEL="info", **variables)
 
 
 def _listening(program: Program, kubeconfig: Path) -> Gateway:
