@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from gateway.proxy.body import RequestBody
     from gateway.proxy.front import Connection
     from gateway.proxy.message import RequestHead
-    from gateway.upstream.connection import ResponseHead, UpstreamConnection
+    from gateway.upstream.connection import UpstreamConnection
+    from gateway.upstream.response import ResponseHead
 
 
 class Stage(Enum):

@@ -12,7 +12,7 @@ from gateway.proxy.legality import PSEUDONYM
 
 if TYPE_CHECKING:
     from gateway.proxy.message import RequestHead, Special
-    from gateway.upstream.connection import ResponseHead
+    from gateway.upstream.response import ResponseHead
 
 _VIA: Final = b"1.1 " + PSEUDONYM
 _VIA_LINE: Final = b"Via: " + _VIA + b"\r\n"

@@ -1,65 +1,23 @@
-"""One HTTP/1.1 connection to a sandbox (RFC 9112), as an asyncio protocol on httptools.
-
-A response with a known length is parsed up to its head; after that bytes are counted and passed
-on as they came, since sending them through the parser would halve the speed of large bodies.
-"""
+"""One connection to a sandbox, as an asyncio protocol: requests out, their responses in."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
 import struct
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
-import httptools
-
 from gateway.sandbox.errors import UpstreamProtocolError, UpstreamReset
+from gateway.upstream.response import ResponseReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.sandbox.errors import GatewayError
-
-#: Response fields that are the connection's or the framing's, not the message's (9110 §7.6.1).
-_SPECIAL: Final = frozenset(
-    {
-        b"connection",
-        b"content-length",
-        b"keep-alive",
-        b"proxy-connection",
-        b"te",
-        b"transfer-encoding",
-        b"upgrade",
-    }
-)
-_BODYLESS: Final = frozenset({204, 304})
-
-#: More than this without a head being complete is no head.
-MAX_RESPONSE_HEAD: Final = 256 * 1024
-
-#: Interim responses to one request; a sandbox that sends more does not come to an end.
-MAX_INTERIMS: Final = 64
+    from gateway.upstream.response import ResponseHead
 
 #: `struct tcp_info` of Linux: tcpi_bytes_acked, which counts the SYN too, at 120.
 _TCP_INFO_BYTES_ACKED: Final = struct.Struct("=120xQ")
-
-
-@dataclass(slots=True)
-class ResponseHead:
-    """A response head. `lines` are the end-to-end fields, each with its CRLF.
-
-    `length` is the Content-Length as it stood, None if there is none; `bodyless` says that no body
-    follows whatever the length. Without a length and not chunked the body ends with the connection.
-    """
-
-    status: int
-    reason: bytes
-    lines: list[bytes]
-    length: int | None
-    chunked: bool
-    bodyless: bool
-    upgrade: bytes | None = None
 
 
 class ResponseSink(Protocol):
@@ -88,23 +46,10 @@ class UpstreamConnection(asyncio.Protocol):
     """A connection to one port of one incarnation; serves one exchange at a time."""
 
     __slots__ = (
-        "_counting",
-        "_ended",
-        "_fed",
-        "_head",
         "_held",
-        "_interims",
-        "_keep_alive",
-        "_left",
-        "_lines",
         "_on_closed",
-        "_parser",
-        "_parts",
-        "_reason",
+        "_reader",
         "_sink",
-        "_special",
-        "_surplus",
-        "_to_head",
         "_transport",
         "_tunnel",
         "_written",
@@ -113,16 +58,7 @@ class UpstreamConnection(asyncio.Protocol):
         "incarnation",
         "port",
         "served",
-        "trailers",
     )
-
-    _ended: bool
-    _fed: int
-    _head: ResponseHead | None
-    _reason: bytes
-    _lines: list[bytes]
-    _special: dict[bytes, list[bytes]]
-    _parts: list[bytes]
 
     def __init__(
         self, incarnation: str, port: int, on_closed: Callable[[UpstreamConnection], None]
@@ -132,18 +68,14 @@ class UpstreamConnection(asyncio.Protocol):
         self.port = port
         self.served = 0
         self.idle_since = 0.0
-        self.trailers: list[bytes] = []
         self._on_closed = on_closed
         self._transport: asyncio.Transport | None = None
-        self._parser: httptools.HttpResponseParser | None = None
+        self._reader = ResponseReader()
         self._sink: ResponseSink | None = None
         self._tunnel = False
-        self._keep_alive = True
-        self._surplus = False
         self._held = False
         self._written = 0
         self._written_before = 0
-        self._reset(to_head=False)
 
     # ---- for the exchange
 
@@ -162,14 +94,19 @@ class UpstreamConnection(asyncio.Protocol):
     @property
     def reusable(self) -> bool:
         """Whether another exchange may begin: the last one ended cleanly, nothing came after it."""
-        return self._transport is not None and self._sink is None and self._keep_alive
+        return self._transport is not None and self._sink is None and self._reader.keep_alive
+
+    @property
+    def trailers(self) -> list[bytes]:
+        """The trailers of the response that has ended, as whole lines."""
+        return self._reader.trailers
 
     def begin(self, sink: ResponseSink, *, to_head: bool) -> None:
         """Start an exchange; `to_head`: the request is HEAD, so no body follows the head."""
         self._sink = sink
         self.served += 1
         self._written_before = self._written
-        self._reset(to_head=to_head)
+        self._reader.begin(to_head=to_head)
 
     def write(self, data: bytes) -> None:
         """Send bytes; nothing happens if the connection is gone (the sink is told)."""
@@ -188,26 +125,27 @@ class UpstreamConnection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def spoil(self) -> None:
-        """Serve no other exchange: what was sent is not a whole request."""
-        self._keep_alive = False
+        """Serve no other exchange after this one."""
+        self._reader.keep_alive = False
 
     def release(self) -> None:
         """End the exchange: the sink hears nothing more; an unfinished response ends it all."""
         self._sink = None
         if self._held:
             self.hold(False)
-        if not self._ended or self._surplus or self._tunnel:
-            self._keep_alive = False
+        reader = self._reader
+        if self._tunnel or reader.surplus or not reader.ended:
+            self.spoil()
 
     def close(self) -> None:
         """Close after what was written is sent."""
-        self._keep_alive = False
+        self.spoil()
         if self._transport is not None:
             self._transport.close()
 
     def abort(self) -> None:
         """Close at once."""
-        self._keep_alive = False
+        self.spoil()
         if self._transport is not None:
             self._transport.abort()
 
@@ -217,31 +155,38 @@ class UpstreamConnection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        sink = self._sink
-        if sink is None or self._ended:
+        sink, reader = self._sink, self._reader
+        if self._tunnel and sink is not None:
+            sink.tunnelled(data)
+            return
+        if sink is None or reader.ended:
             # Nobody asked: whatever this is, it is never to be somebody's answer.
             self.abort()
-        elif self._tunnel:
-            sink.tunnelled(data)
-        elif self._counting:
-            self._count(sink, data)
-        else:
-            self._parse(sink, data)
+            return
+        head = reader.head
+        try:
+            reader.feed(data)
+        except UpstreamProtocolError as error:
+            self._break(sink, error)
+            return
+        self._deliver(sink, reader, is_new=head is None)
 
     def eof_received(self) -> None:
         # asyncio closes the transport now and says so later: the pool must not hand it out until.
-        self._keep_alive = False
+        self.spoil()
 
     def connection_lost(self, exc: Exception | None) -> None:
         transport, self._transport = self._transport, None
         sink, self._sink = self._sink, None
-        if sink is not None and not self._ended:
-            if exc is None and self._ends_with_connection():
-                self._ended = True
-                self._keep_alive = False
+        reader = self._reader
+        if sink is not None and (self._tunnel or not reader.ended):
+            head = reader.head
+            if exc is None and head is not None and head.ends_with_connection:
+                reader.ended = True
+                self.spoil()
                 sink.received(None, (), ended=True)
             else:
-                untouched = self._fed == 0 and self._nothing_arrived(transport)
+                untouched = reader.fed == 0 and self._nothing_arrived(transport)
                 sink.lost(UpstreamReset(), untouched=untouched)
         self._on_closed(self)
 
@@ -253,172 +198,30 @@ class UpstreamConnection(asyncio.Protocol):
         if self._sink is not None:
             self._sink.upstream_paused(False)
 
-    # ---- callbacks of httptools
-
-    def on_message_begin(self) -> None:
-        if self._ended:
-            raise UpstreamProtocolError  # surplus: the response that ended is left as it is
-        self._head = None
-        self._reason = b""
-        self._lines = []
-        self._special = {}
-
-    def on_status(self, reason: bytes) -> None:
-        self._reason += reason
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        lower = name.lower()
-        if self._head is not None:
-            if lower not in _SPECIAL:
-                self.trailers.append(b"%b: %b\r\n" % (name, value))
-        elif lower in _SPECIAL:
-            self._special.setdefault(lower, []).append(value.strip(b" \t"))
-        else:
-            self._lines.append(b"%b: %b\r\n" % (name, value))
-
-    def on_headers_complete(self) -> None:
-        head = self._head = self._judge_head()
-        if 100 <= head.status < 200:
-            return
-        if head.bodyless:
-            self._ended = True
-
-    def on_body(self, data: bytes) -> None:
-        if self._ended:
-            self._surplus = True
-        else:
-            self._parts.append(data)
-
-    def on_message_complete(self) -> None:
-        head = self._head
-        if head is None:
-            return
-        if 100 <= head.status < 200:
-            self._on_interim(head)
-        else:
-            self._ended = True
-
     # ---- the parts of it
 
-    def _reset(self, *, to_head: bool) -> None:
-        self._to_head = to_head
-        self._ended = False
-        self._counting = False
-        self._left = 0
-        self._fed = 0
-        self._interims = 0
-        self._head = None
-        self._reason = b""
-        self._lines = []
-        self._special = {}
-        self._parts = []
-        if self.trailers:
-            self.trailers = []
-
-    def _parse(self, sink: ResponseSink, data: bytes) -> None:
-        known = self._head
-        if self._parser is None:
-            self._parser = httptools.HttpResponseParser(self)
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._switch(sink, data[upgrade.args[0] :])
+    def _deliver(self, sink: ResponseSink, reader: ResponseReader, *, is_new: bool) -> None:
+        """Tell the sink what the last read brought; it may end the exchange by that."""
+        if reader.interims:
+            for interim in reader.interims:
+                sink.interim(interim.status, interim.reason, interim.lines)
+            reader.interims = []
+        head = reader.head
+        if head is None:
             return
-        except httptools.HttpParserError:
-            if not self._ended:
-                self._break(sink)
-                return
-            self._surplus = True
-        self._fed += len(data)
-        head: ResponseHead | None = self._head
-        if head is None or 100 <= head.status < 200:
-            if self._fed > MAX_RESPONSE_HEAD:
-                self._break(sink)
+        if reader.switched is not None:
+            self._tunnel = True
+            sink.switched(head, reader.switched)
             return
-        self._deliver(sink, head, is_new=head is not known)
+        parts = reader.take_parts()
+        if is_new or parts or reader.ended:
+            sink.received(head if is_new else None, parts, ended=reader.ended)
 
-    def _deliver(self, sink: ResponseSink, head: ResponseHead, *, is_new: bool) -> None:
-        parts, self._parts = self._parts, []
-        if self._surplus:
-            self._keep_alive = False
-        if self._ended:
-            if head.bodyless:
-                self._parser = None
-        elif is_new and head.length is not None:
-            self._counting = True
-            self._left = head.length - sum(map(len, parts))
-            self._parser = None
-        if is_new or parts or self._ended:
-            sink.received(head if is_new else None, parts, ended=self._ended)
-
-    def _count(self, sink: ResponseSink, data: bytes) -> None:
-        left = self._left = self._left - len(data)
-        if left > 0:
-            sink.received(None, (data,), ended=False)
-            return
-        self._counting = False
-        self._ended = True
-        if left < 0:
-            self._keep_alive = False
-            data = data[:left]
-        sink.received(None, (data,), ended=True)
-
-    def _judge_head(self) -> ResponseHead:
-        parser = self._parser
-        assert parser is not None
-        if parser.get_http_version() not in ("1.1", "1.0"):
-            raise UpstreamProtocolError
-        status = parser.get_status_code()
-        if status < 100:
-            raise UpstreamProtocolError
-        special = self._special
-        codings = special.get(b"transfer-encoding")
-        if codings is not None and b",".join(codings).lower() != b"chunked":
-            raise UpstreamProtocolError
-        length = int(special[b"content-length"][0]) if b"content-length" in special else None
-        if status == 204 and (length or codings is not None):
-            raise UpstreamProtocolError
-        tokens = special.get(b"connection")
-        lines = _without(self._lines, tokens) if tokens is not None else self._lines
-        if status >= 200:
-            self._keep_alive = self._keep_alive and parser.should_keep_alive()
-        return ResponseHead(
-            status=status,
-            reason=self._reason,
-            lines=lines,
-            length=length,
-            chunked=codings is not None,
-            bodyless=self._to_head or status in _BODYLESS,
-            upgrade=b", ".join(special.get(b"upgrade", ())) or None,
-        )
-
-    def _on_interim(self, head: ResponseHead) -> None:
-        assert self._parser is not None
-        if head.status == 101 and self._parser.should_upgrade():
-            return  # `_switch` comes next
-        self._interims += 1
-        if head.status == 101 or self._interims > MAX_INTERIMS:
-            # A 101 that names no protocol, or no end of interim responses.
-            raise UpstreamProtocolError
-        if self._sink is not None:
-            self._sink.interim(head.status, head.reason, head.lines)
-
-    def _switch(self, sink: ResponseSink, early: bytes) -> None:
-        head = self._head
-        self._fed += 1
-        self._keep_alive = False
-        if head is None or head.status != 101 or head.upgrade is None:
-            self._break(sink)
-            return
-        self._tunnel = True
-        sink.switched(head, early)
-
-    def _break(self, sink: ResponseSink) -> None:
+    def _break(self, sink: ResponseSink, error: UpstreamProtocolError) -> None:
         """The sandbox does not speak HTTP/1.1: nothing more is believed."""
         self._sink = None
-        self._keep_alive = False
         self.abort()
-        sink.lost(UpstreamProtocolError(), untouched=False)
+        sink.lost(error, untouched=False)
 
     def _nothing_arrived(self, transport: asyncio.Transport | None) -> bool:
         """Return whether no byte of this exchange's request got to the sandbox's machine.
@@ -435,27 +238,3 @@ class UpstreamConnection(asyncio.Protocol):
             return False
         acked: int = _TCP_INFO_BYTES_ACKED.unpack(info)[0]
         return acked <= self._written_before + 1
-
-    def _ends_with_connection(self) -> bool:
-        head = self._head
-        return (
-            head is not None
-            and head.status >= 200
-            and head.length is None
-            and not head.chunked
-            and not self._tunnel
-        )
-
-
-def _without(lines: list[bytes], connection: list[bytes]) -> list[bytes]:
-    """Return the fields less those that Connection names (RFC 9110 §7.6.1)."""
-    if connection[0].lower() in _HARMLESS_TOKENS and len(connection) == 1:
-        return lines
-    named = {token.strip().lower() for token in b",".join(connection).split(b",")}
-    named -= _HARMLESS_TOKENS
-    if not named:
-        return lines
-    return [line for line in lines if line.partition(b":")[0].lower() not in named]
-
-
-_HARMLESS_TOKENS: Final = frozenset({b"close", b"keep-alive", b"upgrade", b""})

@@ -20,7 +20,7 @@ from gateway.proxy.headers import (
 )
 from gateway.proxy.parser import SPECIAL, RequestLimits, RequestParser
 from gateway.proxy.target import TargetConfig
-from gateway.upstream.connection import ResponseHead
+from gateway.upstream.response import ResponseHead
 
 from .heads import make_head, read
 

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from gateway.sandbox.errors import GatewayError
-    from gateway.upstream.connection import ResponseHead, UpstreamConnection
+    from gateway.upstream.connection import UpstreamConnection
+    from gateway.upstream.response import ResponseHead
 
 
 class TcpInfo:

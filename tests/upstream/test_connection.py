@@ -14,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.sandbox.errors import UpstreamProtocolError, UpstreamReset
-from gateway.upstream.connection import MAX_INTERIMS, MAX_RESPONSE_HEAD, UpstreamConnection
+from gateway.upstream.connection import UpstreamConnection
+from gateway.upstream.response import MAX_INTERIMS, MAX_RESPONSE_HEAD
 
 from .doubles import RecordingSink, RecordingTransport, feed
 
