@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 PROGRAM: Final = str(Path(sys.executable).with_name("sandbox-gateway"))
 #: How long an asked-to program may take to end before it is killed, in seconds.
-PATIENCE: Final = 60.0
+PATIENCE: Final = 90.0
 #: What of a log is shown with a failure, in bytes.
 _SHOWN: Final = 20_000
 
@@ -134,20 +134,33 @@ class Programs:
 
 
 def _end_sandboxes_below(home: Path) -> None:
-    """Kill processes that carry the mark of a data directory in `home` (as a crash leaves them)."""
+    """Kill the sandboxes that a crash has left."""
+    for process in _sandboxes_below(home):
+        with contextlib.suppress(OSError):
+            os.kill(int(process.name), signal.SIGKILL)
+
+
+def _sandboxes_below(home: Path) -> Iterator[Path]:
+    """Give the processes (in /proc) that carry the mark of a data directory in `home`.
+
+    Names alone would not do: somebody else may run the same tests on this machine.
+    """
     marks = [path.read_text().strip().encode() for path in home.glob("*/runtime/id")]
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
             variables = (process / "environ").read_bytes()
             if any(mark in variables for mark in marks):
-                os.kill(int(process.name), signal.SIGKILL)
+                yield process
 
 
-def processes_of(sandbox: str) -> dict[int, str]:
-    """Return the processes of a sample server with this name: pid → state letter (proc(5))."""
+def processes_of(sandbox: str, home: Path) -> dict[int, str]:
+    """Return a sample server's processes: pid → state letter (proc(5)).
+
+    `home` is that of the local mode which runs it.
+    """
     wanted = f"\0--name\0{sandbox}\0".encode()
     found = {}
-    for process in Path("/proc").glob("[0-9]*"):
+    for process in _sandboxes_below(home):
         with contextlib.suppress(OSError):
             if wanted in (process / "cmdline").read_bytes():
                 stat = (process / "stat").read_text()

@@ -66,7 +66,7 @@ def test_list_shows_what_the_gateway_makes_of_each(running: str, command: Run) -
 def test_pause_and_wake_wait_until_it_is_so(running: str, command: Run, kubectl: Kubectl) -> None:
     paused = command("pause", f"default/{running}", "--wait")
     assert (paused.returncode, paused.stdout.startswith(f"default/{running} is paused")) == (0, 1)
-    assert list(processes_of(running).values()) == ["T"]
+    assert list(processes_of(running, kubectl.home).values()) == ["T"]
     assert kubectl.object(running)["status"]["phase"] == "Paused"
     woken = command("wake", f"default/{running}", "--wait")
     assert (woken.returncode, woken.stdout.startswith(f"default/{running} is running")) == (0, 1)
@@ -177,12 +177,12 @@ def test_kubectl_describe_shows_that_traffic_woke_it(
 
 
 def test_kubectl_delete_ends_the_process(running: str, kubectl: Kubectl) -> None:
-    assert list(processes_of(running).values()) != []
+    assert list(processes_of(running, kubectl.home).values()) != []
     kubectl("delete", "sgw", running)
-    until(lambda: not processes_of(running), "the process has ended")
+    until(lambda: not processes_of(running, kubectl.home), "the process has ended")
 
 
 def test_kubectl_delete_ends_a_frozen_process(running: str, kubectl: Kubectl) -> None:
     kubectl.pause(running)
     kubectl("delete", "sgw", running)
-    until(lambda: not processes_of(running), "the process has ended")
+    until(lambda: not processes_of(running, kubectl.home), "the process has ended")

@@ -39,7 +39,7 @@ def test_the_demo_prints_its_steps_and_exits_0(programs: Programs, home: Path) -
     assert "a request is answered 502 sandbox_not_wakeable" in told.output
     assert "Every step went as promised." in told.output
     assert "Traceback" not in told.errors
-    assert [processes_of(name) for name in SANDBOXES] == [{}, {}, {}]
+    assert [processes_of(name, home) for name in SANDBOXES] == [{}, {}, {}]
 
 
 @pytest.mark.parametrize(
@@ -56,4 +56,4 @@ def test_the_demo_of_a_gateway_that_does_not_wake_fails_and_exits_1(
     assert told.exit_status == 1
     assert f"The tour failed: {told_as}" in told.output
     assert "Every step went as promised." not in told.output
-    assert [processes_of(name) for name in SANDBOXES] == [{}, {}, {}]
+    assert [processes_of(name, home) for name in SANDBOXES] == [{}, {}, {}]

@@ -164,21 +164,21 @@ def test_after_a_crash_local_mode_ends_what_was_left_and_everything_works(
 ) -> None:
     crashed = start_local(programs, home, "-f", str(sandboxes))
     three_sandboxes(crashed, home)
-    left = processes_of("awake") | processes_of("frozen")
+    left = processes_of("awake", home) | processes_of("frozen", home)
     assert sorted(left.values()) == ["S", "T"]
     crashed.program.kill()
-    assert (processes_of("awake") | processes_of("frozen")).keys() == left.keys()
+    assert (processes_of("awake", home) | processes_of("frozen", home)).keys() == left.keys()
 
     gateway = start_local(programs, home)
     kubectl = Kubectl(gateway.kubeconfig, home)
     kubectl.wait("awake", "Running")
-    until(lambda: not left.keys() & processes_of("awake").keys(), "what was left has ended")
-    until(lambda: not processes_of("frozen"), "the frozen one too")
+    until(lambda: not left.keys() & processes_of("awake", home).keys(), "what was left has ended")
+    until(lambda: not processes_of("frozen", home), "the frozen one too")
     kubectl.wait("frozen", "Paused")
     for name in ("awake", "frozen", "stopped"):
         answer = ask(gateway, name)
         assert answer.json()["sandbox"] == name
-        assert [answer.json()["pid"]] == list(processes_of(name))
+        assert [answer.json()["pid"]] == list(processes_of(name, home))
         assert ("X-Sandbox-Cold-Start" in answer.headers) == (name != "awake")
     assert "Traceback" not in gateway.program.errors
 
@@ -189,7 +189,7 @@ def test_a_signal_ends_local_mode_and_all_its_sandboxes_and_the_next_start_knows
     first = start_local(programs, home, "-f", str(sandboxes))
     three_sandboxes(first, home)
     assert first.program.end() == 0
-    assert [processes_of(name) for name in ("awake", "frozen", "stopped")] == [{}, {}, {}]
+    assert [processes_of(name, home) for name in ("awake", "frozen", "stopped")] == [{}, {}, {}]
 
     second = start_local(programs, home)
     kubectl = Kubectl(second.kubeconfig, home)
@@ -198,4 +198,4 @@ def test_a_signal_ends_local_mode_and_all_its_sandboxes_and_the_next_start_knows
     assert ask(second, "frozen").headers["X-Sandbox-Cold-Start"] == "true"
     second.program.signal(signal.SIGINT)
     assert second.program.wait() == 0
-    assert processes_of("awake") == {}
+    assert processes_of("awake", home) == {}

@@ -58,7 +58,7 @@ def test_one_request_wakes_a_paused_sandbox_which_answers_that_very_request(
 ) -> None:
     name = f"wakes-by-{way}"
     put_to_sleep(kubectl, tmp_path, sample(name, free_port(), pause=way))
-    assert list(processes_of(name).values()) == ASLEEP[way]
+    assert list(processes_of(name, kubectl.home).values()) == ASLEEP[way]
     written = local_mode.wakes_written
 
     answer = client.get("/", headers=named(name))
@@ -66,7 +66,7 @@ def test_one_request_wakes_a_paused_sandbox_which_answers_that_very_request(
     assert answer.status_code == 200
     told = answer.json()
     assert (told["sandbox"], told["requests"]) == (name, 1)
-    assert list(processes_of(name)) == [told["pid"]]
+    assert list(processes_of(name, kubectl.home)) == [told["pid"]]
     assert answer.headers["X-Sandbox-Cold-Start"] == "true"
     timing = answer.headers["Server-Timing"]
     assert re.fullmatch(r"wake;dur=[0-9]+\.[0-9], probe;dur=[0-9]+\.[0-9]", timing)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.proxy.body import RequestBody
-    from gateway.proxy.front import Connection
+    from gateway.proxy.client import Connection
     from gateway.proxy.message import RequestHead
     from gateway.upstream.connection import UpstreamConnection
     from gateway.upstream.response import ResponseHead

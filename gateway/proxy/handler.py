@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from gateway.proxy import answers, headers
 from gateway.proxy.exchange import ClientGone, Exchange, ResponseBrokenOff, Timeouts
-from gateway.proxy.front import CLOSED, KEPT, Done, Request
 from gateway.proxy.reach import Journey
+from gateway.proxy.request import CLOSED, KEPT, Done, Request
 from gateway.proxy.retry import may_send_again
 from gateway.sandbox.errors import GatewayError, InvalidTarget, UpstreamReset
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.proxy.admission import Admission
-    from gateway.proxy.front import Connection
+    from gateway.proxy.client import Connection
     from gateway.proxy.journal import Entry, Journal
     from gateway.proxy.message import RequestHead
     from gateway.proxy.reach import Reacher

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.proxy.exchange import Exchange
-    from gateway.proxy.front import Request
     from gateway.proxy.reach import Journey
+    from gateway.proxy.request import Request
     from gateway.telemetry.access_log import AccessLog
     from gateway.telemetry.instruments import Instruments
 

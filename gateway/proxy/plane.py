@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.auth.authenticator import Authenticator
-    from gateway.proxy.front import Connection
+    from gateway.proxy.client import Connection
     from gateway.proxy.reach import Waker
     from gateway.proxy.target import TargetConfig
     from gateway.sandbox.model import Route

@@ -1,4 +1,4 @@
-"""What gateway/proxy/front.py relies on in aiohttp's server, private names included.
+"""What gateway/proxy/client.py relies on in aiohttp's server, private names included.
 
 aiohttp promises none of this. When one of these tests fails after an upgrade, its message says
 which part of the front has to follow; until it does, keep the older aiohttp.
@@ -16,7 +16,7 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE, RequestHandler
 from aiohttp.web_server import Server
 
-from gateway.proxy.front import CLOSED, KEPT, Done
+from gateway.proxy.request import CLOSED, KEPT, Done
 
 
 class Parser:
@@ -81,7 +81,7 @@ class Request:
         self.calls.append("_cancel")
 
     def __getattr__(self, name: str) -> Any:
-        raise AssertionError(f"aiohttp now asks a request for {name}: give front.Request that")
+        raise AssertionError(f"aiohttp now asks a request for {name}: give request.Request that")
 
 
 class Wire(asyncio.Transport):
@@ -196,7 +196,7 @@ def test_the_version_is_one_that_these_pins_were_made_for() -> None:
 )  # fmt: skip
 async def test_a_connection_has_the_attribute(name: str) -> None:
     stage = Stage()
-    assert hasattr(stage.connection, name), f"{name} is gone: gateway/proxy/front.py reads it"
+    assert hasattr(stage.connection, name), f"{name} is gone: gateway/proxy/client.py reads it"
     await stage.leave()
 
 
@@ -247,8 +247,8 @@ async def test_what_the_parser_gives_is_queued_and_made_a_request_in_this_way() 
     head, body, connection, _, task = request.arguments
     assert (head, body, connection) == ("head", payload, stage.connection)
     assert isinstance(task, asyncio.Task)
-    assert request.calls == ["_finish"], "front.Request has the methods that are called here"
-    assert request._task is None, "front.Request._task is set to break a cycle"
+    assert request.calls == ["_finish"], "request.Request has the methods that are called here"
+    assert request._task is None, "request.Request._task is set to break a cycle"
     assert not stage.wire.closed
     assert stage.wire.written == b"", "aiohttp now writes something of its own"
     await stage.leave()
@@ -361,7 +361,7 @@ async def test_a_client_that_leaves_cancels_the_handler_and_frees_the_parser() -
     await stage.feed(("head", Payload()))
     await stage.leave()
     assert stage.cancelled == 1, "handler_cancellation is how a waiting request gives up its place"
-    assert stage.requests[0].calls == ["_cancel"], "front.Request._cancel is called on departure"
+    assert stage.requests[0].calls == ["_cancel"], "request.Request._cancel is called on departure"
     assert stage.connection._parser is None, "Connection checks for that before it uses the parser"
     assert stage.connection.transport is None
 

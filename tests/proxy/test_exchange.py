@@ -29,7 +29,7 @@ from .heads import cut, make_head
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from gateway.proxy.front import Connection
+    from gateway.proxy.client import Connection
     from gateway.proxy.message import RequestHead
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"

@@ -12,10 +12,10 @@ import pytest
 
 from gateway.proxy.admission import Admitted
 from gateway.proxy.body import NO_BODY
-from gateway.proxy.front import Request
 from gateway.proxy.headers import Peer
 from gateway.proxy.journal import Entry, Journal
 from gateway.proxy.reach import Journey
+from gateway.proxy.request import Request
 from gateway.proxy.target import Target
 from gateway.sandbox.errors import BadRequest, Forbidden, GatewayError
 from gateway.sandbox.model import Key, Route, State
@@ -25,8 +25,8 @@ from gateway.telemetry.instruments import Instruments
 from .heads import make_head
 
 if TYPE_CHECKING:
+    from gateway.proxy.client import Connection
     from gateway.proxy.exchange import Exchange
-    from gateway.proxy.front import Connection
     from gateway.proxy.message import RequestHead
 
 ROUTE = Route(

@@ -1,0 +1,311 @@
+"""One client connection: aiohttp's protocol with our request parser, behind an interface of ours.
+
+The private names of aiohttp that this relies on are pinned by tests/proxy/test_aiohttp_pins.py.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import socket
+import struct
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from aiohttp.web_protocol import RequestHandler
+
+from gateway.proxy.headers import Peer
+from gateway.proxy.parser import Phase, RequestParser
+from gateway.proxy.request import CLOSED, Request
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+    from gateway.proxy.body import RequestBody
+    from gateway.proxy.exchange import Exchange
+    from gateway.proxy.front import Front
+    from gateway.proxy.message import RequestHead
+    from gateway.sandbox.errors import GatewayError
+
+_LOG = logging.getLogger(__name__)
+
+#: `struct linger` by which closing a socket resets its connection.
+_RESET: Final = struct.pack("ii", 1, 0)
+
+#: The first byte of Linux' `struct tcp_info`, tcpi_state: neither side has ended.
+_TCP_ESTABLISHED: Final = 1
+
+#: Who has asked that a connection is not read.
+_HOLD_QUEUE: Final = 1
+_HOLD_BODY: Final = 2
+_HOLD_ASIDE: Final = 4
+
+
+class _Tunnel:
+    """Where aiohttp's protocol puts the client's bytes after a 101."""
+
+    __slots__ = ("_take",)
+
+    def __init__(self, take: Callable[[bytes], None]) -> None:
+        self._take = take
+
+    def feed_data(self, data: bytes) -> tuple[bool, bytes]:
+        self._take(data)
+        return False, b""
+
+    def feed_eof(self) -> None:
+        """Do nothing: the connection's end is seen by the connection."""
+
+
+class Connection(RequestHandler):
+    """One client connection."""
+
+    __slots__ = (
+        "_aside",
+        "_front",
+        "_holds",
+        "_phase",
+        "_read_deadline",
+        "_wire",
+        "busy",
+        "deadline",
+        "exchange",
+        "peer",
+    )
+
+    _parser: Any
+
+    def __init__(self, front: Front, loop: asyncio.AbstractEventLoop) -> None:
+        config = front.config
+        super().__init__(
+            front,
+            loop=loop,
+            access_log=cast("logging.Logger", None),
+            keepalive_timeout=config.keep_alive_timeout + 60.0,  # ours, in `sweep`, is sooner
+            lingering_time=config.linger_timeout,
+        )
+        self._parser = RequestParser(
+            config.limits, config.special_names, self.hold_body, self._begin
+        )
+        self._front = front
+        self._aside: list[bytes] | None = None
+        self._holds = 0
+        self._phase = Phase.BETWEEN
+        self._read_deadline = math.inf
+        self._wire: asyncio.Transport | None = None
+        self.busy = False
+        self.deadline = math.inf
+        self.exchange: Exchange | None = None
+        self.peer = Peer("", trusted=False)
+
+    # ---- for the proxy
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop it runs on."""
+        return self._loop
+
+    @property
+    def draining(self) -> bool:
+        """Whether responses should tell the client to come again on another connection."""
+        return self._front.draining
+
+    @property
+    def idle(self) -> bool:
+        """Whether no part of a request is here that has not been answered.
+
+        aiohttp's loop waits for the next one: what was read, but not handed over yet, is not idle.
+        """
+        waiter, parser = self._waiter, self._parser
+        waits = waiter is not None and not waiter.done()
+        between = parser is not None and parser.phase is Phase.BETWEEN
+        return waits and between and not self.busy
+
+    def send(self, *pieces: bytes) -> None:
+        """Write bytes to the client; nothing happens if it has gone."""
+        if self._wire is None:
+            return
+        if len(pieces) == 1:
+            self._wire.write(pieces[0])
+        else:
+            self._wire.writelines(pieces)
+
+    def hold_body(self, held: bool) -> None:
+        """Stop or resume reading from the client, for the body's sake."""
+        self._hold(_HOLD_BODY, held)
+
+    def start_tunnel(self, take: Callable[[bytes], None]) -> None:
+        """Give what the client sends from now on to `take`, what it sent early included."""
+        self.set_parser(cast("Any", _Tunnel(take)))
+
+    def abort(self) -> None:
+        """Close the connection without waiting for what is not sent yet."""
+        if self._wire is not None:
+            self._wire.abort()
+
+    def break_off(self) -> None:
+        """Reset the connection: what was sent must not look complete (RFC 9112 §8).
+
+        A body that ends with its connection would, if that were just closed.
+        """
+        if self._wire is not None:
+            sock = self._wire.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            self._wire.abort()
+
+    def begin_request(self) -> None:
+        """The handler has taken a request."""
+        self.busy = True
+
+    def end_request(self, *, keep_alive: bool) -> None:
+        """The handler is done with a request."""
+        self.busy = False
+        if keep_alive:
+            self._watch_reading()
+        elif self._parser is not None:
+            self._parser.stop()
+            # For lingering, and then for a client that does not read what closes the connection.
+            self._read_deadline = self._loop.time() + 2 * self._front.config.linger_timeout
+
+    # ---- requests that need no task
+
+    def _begin(self, head: RequestHead | GatewayError, body: RequestBody) -> bool:
+        """Begin a request here and now if it is the only one and nothing has to be waited for.
+
+        Most requests are of that kind. aiohttp's loop, which makes a task of each, never sees
+        them; what the client sends meanwhile is set aside until the answer is done.
+        """
+        waiter = self._waiter
+        if self.busy or self._messages or waiter is None or waiter.done():
+            # A request before this one is queued, or is just being given to its task.
+            return False
+        self._aside = []
+        if self._front.begin(Request(head, body, self)):
+            return True
+        self._aside = None
+        return False
+
+    def ended(self, *, keep_alive: bool) -> None:
+        """End a request that was begun by `_begin`."""
+        self.end_request(keep_alive=keep_alive)
+        aside, self._aside = self._aside, None
+        if not keep_alive:
+            self.force_close()
+        elif aside:
+            self._hold(_HOLD_ASIDE, False)
+            self.data_received(b"".join(aside))
+
+    def hand_over(self, request: Request) -> None:
+        """Give a request that was begun by `_begin` to aiohttp's loop: it has to wait after all."""
+        self._messages.append((cast("Any", request), cast("Any", request.body)))
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+        aside, self._aside = self._aside, None
+        if aside:
+            self._hold(_HOLD_ASIDE, False)
+            self.data_received(b"".join(aside))
+
+    # ---- what aiohttp's protocol calls or is called for
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._wire = cast("asyncio.Transport", transport)
+        peername = transport.get_extra_info("peername")
+        address = peername[0] if isinstance(peername, tuple) else ""
+        secure = transport.get_extra_info("sslcontext") is not None
+        self.peer = Peer(address, self._front.config.trusted(address), secure)
+        super().connection_made(transport)
+        if len(self._front.connections) > self._front.config.max_connections:
+            self.force_close()
+            return
+        self._read_deadline = self._loop.time() + self._front.config.head_timeout
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._wire = None
+        if self.exchange is not None:
+            self.exchange.client_gone()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._aside is not None:
+            self._aside.append(data)
+            self._hold(_HOLD_ASIDE, True)
+            return
+        super().data_received(data)
+        if self._parser is not None and self._parser.phase is not self._phase:
+            self._watch_reading()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        if self.exchange is not None:
+            self.exchange.client_full(True)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self.exchange is not None:
+            self.exchange.client_full(False)
+
+    def _pause_transport_reading(self) -> None:
+        self._hold(_HOLD_QUEUE, True)
+
+    def _resume_transport_reading(self) -> None:
+        self._hold(_HOLD_QUEUE, False)
+
+    def _hold(self, who: int, held: bool) -> None:
+        before = self._holds
+        self._holds = before | who if held else before & ~who
+        if self._wire is None or bool(before) == bool(self._holds):
+            return
+        if self._holds:
+            self._wire.pause_reading()
+        else:
+            self._wire.resume_reading()
+
+    def handle_error(self, *_args: Any, **_kw: Any) -> Any:
+        """Break off: the proxy answers its own errors, so this one is a bug of ours."""
+        self.break_off()
+        return CLOSED
+
+    def log_exception(self, *_args: Any, **kw: Any) -> None:
+        """Log a bug of ours; the message holds nothing that the client sent."""
+        _LOG.error("request handler failed", exc_info=kw.get("exc_info", True))
+
+    # ---- time
+
+    def _watch_reading(self) -> None:
+        """Set the deadline for what is read next."""
+        if self._parser is None:
+            return
+        config, phase = self._front.config, self._parser.phase
+        self._phase = phase
+        if phase is Phase.HEAD:
+            self._read_deadline = self._loop.time() + config.head_timeout
+        elif self.busy or self._messages:
+            self._read_deadline = math.inf
+        else:
+            self._read_deadline = self._loop.time() + config.keep_alive_timeout
+
+    def sweep(self, now: float) -> None:
+        """Act on the deadlines that have passed."""
+        if self.deadline <= now and self.exchange is not None:
+            self.exchange.expire()
+        if self._holds and self.busy:
+            self._look_for_departure()
+        if self._read_deadline > now or self.busy:
+            return
+        self._read_deadline = math.inf
+        if self._parser is not None and self._parser.expire():
+            self.data_received(b"")
+        else:
+            self.abort()
+
+    def _look_for_departure(self) -> None:
+        """Close if the client has ended its side: while nothing is read, no event tells that.
+
+        An end behind bytes that do not fit into the kernel's buffer is not to be seen here either.
+        """
+        if self._wire is None:
+            return
+        sock = self._wire.get_extra_info("socket")
+        state = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+        if state != _TCP_ESTABLISHED:
+            self._wire.close()
