@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import gc
 import logging
+import resource
 import signal
 import sys
 import time
@@ -256,6 +257,9 @@ def shown(address: tuple[str, int]) -> str:
 
 def settle() -> None:
     """Tune the process once all that lasts has been made."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
         for option, limit in _MALLOC_LIMITS.items():

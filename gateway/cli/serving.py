@@ -158,7 +158,7 @@ def local(
     defaults = _entries({name: ("local mode", one) for name, one in LOCAL_DEFAULTS.items()})
     settings = load_settings(os.environ, config, options, defaults)
     chosen = LocalOptions(
-        data_dir=data_dir or default_data_dir(os.environ),
+        data_dir=(data_dir or default_data_dir(os.environ)).absolute(),
         listen=settings.data_listen,
         admin=settings.admin_listen,
         api=_api_address(api_listen),

@@ -37,7 +37,7 @@ class ProxyConfig:
 class _Direct:
     """One request that is forwarded without a task, by callbacks alone."""
 
-    __slots__ = ("_entry", "_exchange", "_journey", "_proxy", "_request", "_reused", "_upstream")
+    __slots__ = ("_entry", "_exchange", "_journey", "_proxy", "_request", "_upstream")
 
     def __init__(
         self, proxy: Proxy, request: Request, journey: Journey, upstream: UpstreamConnection
@@ -46,7 +46,6 @@ class _Direct:
         self._request = request
         self._journey = journey
         self._upstream = upstream
-        self._reused = upstream.served > 0
         self._entry = proxy.journal.begin(request)
         self._entry.admitted(journey)
         self._exchange = proxy.exchange(request.connection, journey, upstream)
@@ -58,7 +57,7 @@ class _Direct:
     def _on_end(self, error: Exception | None) -> None:
         proxy, request, exchange = self._proxy, self._request, self._exchange
         proxy.give_back(self._upstream)
-        if isinstance(error, UpstreamReset) and may_repeat(request, exchange, reused=self._reused):
+        if isinstance(error, UpstreamReset) and may_repeat(request, exchange):
             request.again = True
             proxy.journal.forget()
             request.connection.hand_over(request)
@@ -192,12 +191,11 @@ class Proxy:
         entry.admitted(journey)
         while True:
             upstream = await self._reacher.reach(journey)
-            reused = upstream.served > 0
             exchange = self.exchange(request.connection, journey, upstream)
             try:
                 await exchange.run(self.head_for(request.connection, journey, upstream))
             except UpstreamReset:
-                if not may_repeat(request, exchange, reused=reused):
+                if not may_repeat(request, exchange):
                     raise
                 request.again = True
                 continue
@@ -235,14 +233,13 @@ class Proxy:
         self._pool.give_back(upstream, self._loop.time())
 
 
-def may_repeat(request: Request, exchange: Exchange, *, reused: bool) -> bool:
+def may_repeat(request: Request, exchange: Exchange) -> bool:
     """Return whether a request may go out once more after its connection broke."""
     head = request.head
     assert not isinstance(head, GatewayError), "it was sent"
     return may_send_again(
         head.method,
         exchange.stage,
-        reused=reused,
         untouched=exchange.untouched,
         body_consumed=exchange.bytes_up > 0,
         again=request.again,

@@ -171,7 +171,7 @@ class Reacher:
         """Return a new connection, or None if the route is to be looked at again."""
         began = self._loop.time()
         try:
-            connection = await self._pool.dial(route, port)
+            connection = await self._pool.connect(route, port)
         except DialRefused as refused:
             pause = journey.next_pause(self._loop.time(), self._config)
             if pause is None:

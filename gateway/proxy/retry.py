@@ -1,8 +1,8 @@
 """Whether a request that failed on one connection may be sent on another: one pure table.
 
 A request that is not idempotent reaches a sandbox at most once, always. An idempotent one is sent
-again only where a reused connection turned out to be dead, so that the sandbox cannot have had it,
-and only once (RFC 9110 §9.2.2, 9112 §9.3.1). What fails while dialling was never sent: that is
+again only where its connection turned out to be dead, so that the sandbox cannot have had it, and
+only once (RFC 9110 §9.2.2, 9112 §9.3.1). What fails while dialling was never sent: that is
 not decided here.
 """
 
@@ -27,19 +27,13 @@ _BY_STAGE: Final[Mapping[Stage, bool]] = {
 
 
 def may_send_again(
-    method: bytes, stage: Stage, *, reused: bool, untouched: bool, body_consumed: bool, again: bool
+    method: bytes, stage: Stage, *, untouched: bool, body_consumed: bool, again: bool
 ) -> bool:
     """Judge a failed exchange.
 
-    `reused`: the connection had served before; `untouched`: no byte came back and the sandbox
-    cannot have had the request; `body_consumed`: body bytes were sent and are no longer here;
-    `again`: this was the second attempt.
+    `untouched`: no byte came back and the sandbox cannot have had the request; `body_consumed`:
+    body bytes were sent and are no longer here; `again`: this was the second attempt.
     """
     return (
-        _BY_STAGE[stage]
-        and method in IDEMPOTENT
-        and reused
-        and untouched
-        and not body_consumed
-        and not again
+        _BY_STAGE[stage] and method in IDEMPOTENT and untouched and not body_consumed and not again
     )

@@ -81,4 +81,4 @@ def unreadable_files(settings: Settings) -> Iterator[Conflict]:
         except SecretError as error:
             yield Conflict((name,), str(error))
     if settings.kubeconfig is not None and not os.path.isfile(settings.kubeconfig):
-        yield Conflict(("kubeconfig",), "there is no such file")
+        yield Conflict(("kubeconfig",), f"there is no such file: {settings.kubeconfig}")

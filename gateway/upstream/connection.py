@@ -85,6 +85,11 @@ class UpstreamConnection(asyncio.Protocol):
         return self._transport is not None
 
     @property
+    def arrived(self) -> bool:
+        """Whether the sandbox's machine has taken anything of the present request."""
+        return self._reader.fed > 0 or not self._nothing_arrived(self._transport)
+
+    @property
     def authority(self) -> bytes:
         """The address and port it leads to, as a Host."""
         peer = self._transport.get_extra_info("peername") if self._transport is not None else None

@@ -1,13 +1,21 @@
-"""Idle connections to sandboxes, kept by incarnation: one life's connections never serve another's.
+"""Connections to sandboxes, kept by incarnation: one life's connections never serve another's.
 
 Keyed by incarnation and port, not by address: an address may belong to another sandbox's pod by
 the time the watch says so.
+
+New connections start slowly. A wake releases all requests that waited, and a server that has just
+begun to listen accepts only so many connections at once: what comes in excess of its backlog is
+lost or reset. So only a few connections may be under way of which it is not known yet that the
+sandbox's machine took anything; each that proves alive lets in one more. Who waits for its turn
+meanwhile gets the first connection that comes free.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+import contextlib
+from collections import deque
+from typing import TYPE_CHECKING, Final
 
 from gateway.sandbox.errors import SandboxUnreachable
 from gateway.upstream.connection import UpstreamConnection
@@ -17,19 +25,60 @@ if TYPE_CHECKING:
     from gateway.telemetry.instruments import Instruments
     from gateway.upstream.addresses import AddressGuard
 
+#: Unproven connections to one sandbox: at first, and at most.
+WINDOW_MIN: Final = 4
+WINDOW_MAX: Final = 16
+#: How often it is asked whether they have proved alive, in seconds, while somebody waits.
+PROOF_INTERVAL: Final = 0.005
+
 
 class DialRefused(Exception):
     """Nothing accepts connections on this port, or not in time; the request was not sent."""
 
 
 class _Life:
-    """The connections of one incarnation: all that stand, and of these the idle ones."""
+    """The connections of one incarnation.
 
-    __slots__ = ("idle", "standing")
+    `standing` are all, `idle` those that serve nobody, `fresh` those that have not proved alive.
+    `dialling` counts those under way. `waiting` are the requests whose turn has not come: a future
+    that gets a connection which came free, or None for leave to dial.
+    """
+
+    __slots__ = ("dialling", "fresh", "idle", "standing", "timer", "waiting", "window")
 
     def __init__(self) -> None:
         self.standing: set[UpstreamConnection] = set()
         self.idle: list[UpstreamConnection] = []
+        self.fresh: set[UpstreamConnection] = set()
+        self.dialling = 0
+        self.window = WINDOW_MIN
+        self.waiting: deque[tuple[int, asyncio.Future[UpstreamConnection | None]]] = deque()
+        self.timer: asyncio.TimerHandle | None = None
+
+    @property
+    def empty(self) -> bool:
+        return not (self.standing or self.waiting or self.dialling)
+
+    def may_dial(self) -> bool:
+        """Return whether one more connection may be under way."""
+        if self.dialling + len(self.fresh) >= self.window:
+            for connection in [one for one in self.fresh if one.arrived]:
+                self.proved(connection)
+        return self.dialling + len(self.fresh) < self.window
+
+    def proved(self, connection: UpstreamConnection) -> None:
+        """A connection turned out to be alive."""
+        if connection in self.fresh:
+            self.fresh.remove(connection)
+            self.window = min(self.window + 1, WINDOW_MAX)
+
+    def next_for(self, port: int) -> asyncio.Future[UpstreamConnection | None] | None:
+        """Take the first that waits for this port out of the queue."""
+        for index, (wanted, turn) in enumerate(self.waiting):
+            if wanted == port and not turn.done():
+                del self.waiting[index]
+                return turn
+        return None
 
 
 class Pool:
@@ -66,6 +115,11 @@ class Pool:
             "Connections to sandboxes that stand now, idle or in use.",
             lambda: self.open_connections,
         )
+        instruments.gauge(
+            "upstream_connections_awaited",
+            "Requests that wait for their turn to connect to a sandbox.",
+            lambda: sum(len(life.waiting) for life in self._lives.values()),
+        )
 
     @property
     def open_connections(self) -> int:
@@ -86,23 +140,77 @@ class Pool:
                 return connection
         return None
 
-    async def dial(self, route: Route, port: int) -> UpstreamConnection:
-        """Connect to the route's address; raise DialRefused, or SandboxUnreachable for good."""
-        if route.address is None or not self._guard.allows(route.address):
+    async def connect(self, route: Route, port: int) -> UpstreamConnection:
+        """Return a new connection, or one that came free while its turn was waited for.
+
+        Raise DialRefused, or SandboxUnreachable if the address may not be dialled.
+        """
+        address = route.address
+        if address is None or not self._guard.allows(address):
             self._refusals.inc("address")
             raise SandboxUnreachable
-        loop = asyncio.get_running_loop()
-        connection = UpstreamConnection(route.incarnation, port, self._forget)
+        life = self._lives.setdefault(route.incarnation, _Life())
         try:
             async with asyncio.timeout(self._connect_timeout):
-                await loop.create_connection(lambda: connection, route.address, port)
+                connection = await self._turn(life, port)
+                return connection or await self._dial(life, route.incarnation, address, port)
         except TimeoutError as error:
             self._refusals.inc("timeout")
             raise DialRefused from error
         except OSError as error:
             self._refusals.inc("refused")
             raise DialRefused from error
-        self._lives.setdefault(route.incarnation, _Life()).standing.add(connection)
+        finally:
+            self._tidy(route.incarnation, life)
+
+    async def _turn(self, life: _Life, port: int) -> UpstreamConnection | None:
+        """Wait for one's turn; return a connection, or None with leave to dial."""
+        if not life.waiting and life.may_dial():
+            life.dialling += 1
+            return None
+        turn: asyncio.Future[UpstreamConnection | None]
+        turn = asyncio.get_running_loop().create_future()
+        life.waiting.append((port, turn))
+        self._watch(life)
+        try:
+            return await turn
+        except asyncio.CancelledError:
+            self._give_up(life, port, turn)
+            raise
+
+    def _give_up(
+        self, life: _Life, port: int, turn: asyncio.Future[UpstreamConnection | None]
+    ) -> None:
+        """Give back what a turn had got, or its place in the queue."""
+        if turn.cancelled() or not turn.done():
+            with contextlib.suppress(ValueError):
+                life.waiting.remove((port, turn))
+        elif turn.exception() is None:
+            connection = turn.result()
+            if connection is None:
+                life.dialling -= 1
+                self._let_in(life)
+            else:
+                self.give_back(connection, connection.idle_since)
+
+    async def _dial(
+        self, life: _Life, incarnation: str, address: str, port: int
+    ) -> UpstreamConnection:
+        """Connect; leave to dial has been given."""
+        loop = asyncio.get_running_loop()
+        connection = UpstreamConnection(incarnation, port, self._forget)
+        try:
+            await loop.create_connection(lambda: connection, address, port)
+            if not connection.is_open:
+                raise ConnectionResetError
+            life.fresh.add(connection)
+        except OSError:
+            life.window = WINDOW_MIN
+            raise
+        finally:
+            life.dialling -= 1
+            self._let_in(life)
+        life.standing.add(connection)
         self._open.add(connection)
         self._dialled.count += 1
         return connection
@@ -110,12 +218,18 @@ class Pool:
     def give_back(self, connection: UpstreamConnection, now: float) -> None:
         """Keep a connection for later if it can serve again and its incarnation still lives."""
         life = self._lives.get(connection.incarnation)
-        if (
-            life is None
-            or not connection.reusable
-            or connection not in life.standing
-            or len(life.idle) >= self._max_idle
-        ):
+        if life is None or not connection.reusable or connection not in life.standing:
+            connection.close()
+            return
+        if life.fresh:
+            life.proved(connection)
+        if life.waiting:
+            turn = life.next_for(connection.port)
+            if turn is not None:
+                self._reused.count += 1
+                turn.set_result(connection)
+                return
+        if len(life.idle) >= self._max_idle:
             connection.close()
             return
         connection.idle_since = now
@@ -130,6 +244,10 @@ class Pool:
             connection.abort()
         for connection in life.standing:
             connection.spoil()
+        for _, turn in life.waiting:
+            if not turn.done():
+                turn.set_exception(ConnectionAbortedError())
+        life.waiting.clear()
 
     def sweep(self, now: float) -> None:
         """Close connections that have been idle for too long."""
@@ -141,8 +259,31 @@ class Pool:
 
     def close(self) -> None:
         """Close everything, in use or not."""
+        for incarnation in list(self._lives):
+            self.retire(incarnation)
         for connection in list(self._open):
             connection.abort()
+
+    # ---- turns
+
+    def _watch(self, life: _Life) -> None:
+        """Look again soon whether those who wait may be let in."""
+        if life.timer is None and life.waiting:
+            loop = asyncio.get_running_loop()
+            life.timer = loop.call_later(PROOF_INTERVAL, self._look_again, life)
+
+    def _look_again(self, life: _Life) -> None:
+        life.timer = None
+        self._let_in(life)
+
+    def _let_in(self, life: _Life) -> None:
+        """Give leave to dial to as many as may."""
+        while life.waiting and life.may_dial():
+            _, turn = life.waiting.popleft()
+            if not turn.done():
+                life.dialling += 1
+                turn.set_result(None)
+        self._watch(life)
 
     def _forget(self, connection: UpstreamConnection) -> None:
         """A connection is gone."""
@@ -151,7 +292,13 @@ class Pool:
         if life is None:
             return
         life.standing.discard(connection)
+        life.fresh.discard(connection)
         if connection in life.idle:
             life.idle.remove(connection)
-        if not life.standing:
-            del self._lives[connection.incarnation]
+        self._let_in(life)
+        self._tidy(connection.incarnation, life)
+
+    def _tidy(self, incarnation: str, life: _Life) -> None:
+        """Forget a life without connections."""
+        if life.empty and self._lives.get(incarnation) is life:
+            del self._lives[incarnation]

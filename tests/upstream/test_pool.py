@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import ipaddress
 import socket
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -16,14 +16,13 @@ from gateway.sandbox.errors import SandboxUnreachable
 from gateway.sandbox.model import Key, Route, State
 from gateway.telemetry.instruments import Instruments
 from gateway.upstream.addresses import AddressGuard
-from gateway.upstream.pool import DialRefused, Pool
+from gateway.upstream.connection import UpstreamConnection
+from gateway.upstream.pool import WINDOW_MIN, DialRefused, Pool
 
 from .doubles import RecordingSink
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-
-    from gateway.upstream.connection import UpstreamConnection
+    from collections.abc import AsyncIterator, Callable, Iterator
 
 LOOPBACK = AddressGuard(allow=(ipaddress.ip_network("127.0.0.0/8"),))
 RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
@@ -112,7 +111,7 @@ def counted(pool: Pool, instruments_name: str) -> dict[tuple[str, ...], int]:
 async def test_a_connection_serves_again_and_the_last_used_comes_first() -> None:
     async with sandbox() as box, closing(make_pool()) as pool:
         assert pool.take(ROUTE, box.port) is None
-        first, second = await pool.dial(ROUTE, box.port), await pool.dial(ROUTE, box.port)
+        first, second = await pool.connect(ROUTE, box.port), await pool.connect(ROUTE, box.port)
         for connection in (first, second):
             await serve_one(connection)
             pool.give_back(connection, 0.0)
@@ -125,7 +124,7 @@ async def test_a_connection_serves_again_and_the_last_used_comes_first() -> None
 
 async def test_a_connection_serves_only_its_incarnation_and_its_port() -> None:
     async with sandbox() as box, closing(make_pool()) as pool:
-        connection = await pool.dial(ROUTE, box.port)
+        connection = await pool.connect(ROUTE, box.port)
         pool.give_back(connection, 0.0)
         assert pool.take(OTHER, box.port) is None
         assert pool.take(ROUTE, box.port + 1) is None
@@ -134,7 +133,7 @@ async def test_a_connection_serves_only_its_incarnation_and_its_port() -> None:
 
 async def test_one_port_is_found_behind_another() -> None:
     async with sandbox() as one, sandbox() as two, closing(make_pool()) as pool:
-        older, newer = await pool.dial(ROUTE, one.port), await pool.dial(ROUTE, two.port)
+        older, newer = await pool.connect(ROUTE, one.port), await pool.connect(ROUTE, two.port)
         pool.give_back(older, 0.0)
         pool.give_back(newer, 0.0)
         assert pool.take(ROUTE, one.port) is older
@@ -143,9 +142,9 @@ async def test_one_port_is_found_behind_another() -> None:
 
 async def test_what_cannot_serve_again_is_closed_when_given_back() -> None:
     async with sandbox() as box, closing(make_pool(max_idle=1)) as pool:
-        outdated = await pool.dial(ROUTE, box.port)
+        outdated = await pool.connect(ROUTE, box.port)
         pool.retire(ROUTE.incarnation)
-        spoilt, kept, surplus = [await pool.dial(ROUTE, box.port) for _ in range(3)]
+        spoilt, kept, surplus = [await pool.connect(ROUTE, box.port) for _ in range(3)]
         spoilt.spoil()
         pool.give_back(spoilt, 0.0)
         pool.give_back(outdated, 0.0)
@@ -157,7 +156,7 @@ async def test_what_cannot_serve_again_is_closed_when_given_back() -> None:
 
 async def test_a_connection_in_mid_exchange_is_closed_when_given_back() -> None:
     async with sandbox() as box, closing(make_pool()) as pool:
-        connection = await pool.dial(ROUTE, box.port)
+        connection = await pool.connect(ROUTE, box.port)
         connection.begin(RecordingSink(), to_head=False)
         connection.release()
         pool.give_back(connection, 0.0)
@@ -166,7 +165,7 @@ async def test_a_connection_in_mid_exchange_is_closed_when_given_back() -> None:
 
 async def test_a_connection_that_the_sandbox_closes_is_forgotten() -> None:
     async with sandbox() as box, closing(make_pool()) as pool:
-        first, second = await pool.dial(ROUTE, box.port), await pool.dial(ROUTE, box.port)
+        first, second = await pool.connect(ROUTE, box.port), await pool.connect(ROUTE, box.port)
         await until(lambda: len(box.writers) == 2)
         for connection in (first, second):
             await serve_one(connection)
@@ -183,7 +182,7 @@ async def test_a_connection_that_the_sandbox_closes_is_forgotten() -> None:
 @pytest.mark.parametrize("how", ["eof_received", "abort", "close"])
 async def test_a_connection_that_is_on_its_way_out_is_not_handed_out(how: str) -> None:
     async with sandbox() as box, closing(make_pool()) as pool:
-        connection = await pool.dial(ROUTE, box.port)
+        connection = await pool.connect(ROUTE, box.port)
         pool.give_back(connection, 0.0)
         getattr(connection, how)()
         assert pool.take(ROUTE, box.port) is None
@@ -192,8 +191,8 @@ async def test_a_connection_that_is_on_its_way_out_is_not_handed_out(how: str) -
 
 async def test_idle_connections_are_closed_after_their_time() -> None:
     async with sandbox() as box, closing(make_pool()) as pool:
-        old, young = await pool.dial(ROUTE, box.port), await pool.dial(ROUTE, box.port)
-        other = await pool.dial(OTHER, box.port)
+        old, young = await pool.connect(ROUTE, box.port), await pool.connect(ROUTE, box.port)
+        other = await pool.connect(OTHER, box.port)
         pool.give_back(old, 100.0)
         pool.give_back(young, 130.0)
         pool.give_back(other, 100.0)
@@ -208,8 +207,8 @@ async def test_idle_connections_are_closed_after_their_time() -> None:
 
 async def test_a_life_that_is_over_takes_its_idle_connections_with_it() -> None:
     async with sandbox() as box, closing(make_pool()) as pool:
-        idle, used = await pool.dial(ROUTE, box.port), await pool.dial(ROUTE, box.port)
-        other = await pool.dial(OTHER, box.port)
+        idle, used = await pool.connect(ROUTE, box.port), await pool.connect(ROUTE, box.port)
+        other = await pool.connect(OTHER, box.port)
         pool.give_back(idle, 0.0)
         pool.give_back(other, 0.0)
         pool.retire(ROUTE.incarnation)
@@ -222,10 +221,10 @@ async def test_a_life_that_is_over_takes_its_idle_connections_with_it() -> None:
 
 async def test_a_connection_in_use_when_its_life_ends_serves_nobody_else() -> None:
     async with sandbox() as box, closing(make_pool()) as pool:
-        used = await pool.dial(ROUTE, box.port)
+        used = await pool.connect(ROUTE, box.port)
         pool.retire(ROUTE.incarnation)
         assert used.is_open
-        again = await pool.dial(ROUTE, box.port)
+        again = await pool.connect(ROUTE, box.port)
         pool.give_back(used, 0.0)
         assert pool.take(ROUTE, box.port) is None
         pool.give_back(again, 0.0)
@@ -236,7 +235,7 @@ async def test_a_connection_in_use_when_its_life_ends_serves_nobody_else() -> No
 async def test_closing_ends_connections_in_use_too() -> None:
     async with sandbox() as box:
         pool = make_pool()
-        used, idle = await pool.dial(ROUTE, box.port), await pool.dial(ROUTE, box.port)
+        used, idle = await pool.connect(ROUTE, box.port), await pool.connect(ROUTE, box.port)
         pool.give_back(idle, 0.0)
         pool.close()
         await until(lambda: pool.open_connections == 0)
@@ -249,7 +248,7 @@ async def test_what_the_guard_refuses_is_not_dialled(address: str | None) -> Non
     async with sandbox() as box:
         pool = make_pool(guard=AddressGuard())
         with pytest.raises(SandboxUnreachable):
-            await pool.dial(replace(ROUTE, address=address), box.port)
+            await pool.connect(replace(ROUTE, address=address), box.port)
         assert box.writers == []
         assert pool.open_connections == 0
         assert counted(pool, "_refusals")[("address",)] == 1
@@ -260,7 +259,7 @@ async def test_a_port_where_nobody_listens_refuses() -> None:
         unused.bind(("127.0.0.1", 0))
         pool = make_pool()
         with pytest.raises(DialRefused):
-            await pool.dial(ROUTE, unused.getsockname()[1])
+            await pool.connect(ROUTE, unused.getsockname()[1])
         assert pool.open_connections == 0
         assert counted(pool, "_refusals")[("refused",)] == 1
 
@@ -288,7 +287,7 @@ async def test_a_port_that_does_not_answer_times_out() -> None:
     async with full_listener() as port:
         pool = make_pool(connect_timeout=0.05)
         with pytest.raises(DialRefused):
-            await pool.dial(ROUTE, port)
+            await pool.connect(ROUTE, port)
         assert pool.open_connections == 0
         assert counted(pool, "_refusals")[("timeout",)] == 1
 
@@ -296,7 +295,7 @@ async def test_a_port_that_does_not_answer_times_out() -> None:
 async def test_a_dial_that_is_cancelled_leaks_nothing() -> None:
     async with full_listener() as port:
         pool = make_pool()
-        dialling = asyncio.create_task(pool.dial(ROUTE, port))
+        dialling = asyncio.create_task(pool.connect(ROUTE, port))
         await asyncio.sleep(0)
         dialling.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -308,7 +307,7 @@ async def test_a_dial_that_is_cancelled_leaks_nothing() -> None:
 async def test_a_dial_cancelled_at_any_moment_leaks_nothing(turns: int) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         async with closing(make_pool()) as pool:
-            dialling = asyncio.create_task(pool.dial(ROUTE, listener.getsockname()[1]))
+            dialling = asyncio.create_task(pool.connect(ROUTE, listener.getsockname()[1]))
             for _ in range(turns):
                 await asyncio.sleep(0)
             dialling.cancel()
@@ -329,7 +328,101 @@ async def test_a_dial_cancelled_at_any_moment_leaks_nothing(turns: int) -> None:
 
 async def test_how_connections_were_got_is_counted() -> None:
     async with sandbox() as box, closing(make_pool()) as pool:
-        connection = await pool.dial(ROUTE, box.port)
+        connection = await pool.connect(ROUTE, box.port)
         pool.give_back(connection, 0.0)
         pool.take(ROUTE, box.port)
         assert counted(pool, "_taken") == {("reused",): 1, ("dialled",): 1}
+
+
+# ---- slow start ----------------------------------------------------------------------------------
+
+
+async def ask(connection: UpstreamConnection) -> None:
+    connection.begin(RecordingSink(), to_head=False)
+    connection.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+
+
+@contextmanager
+def full_backlog() -> Iterator[int]:
+    """A port whose accept queue is full: connections seem to stand, but nothing is taken."""
+    with socket.socket() as listener, ExitStack() as stack:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        port = listener.getsockname()[1]
+        for _ in range(2):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            with suppress(BlockingIOError):
+                filler.connect(("127.0.0.1", port))
+        yield port
+
+
+async def test_only_a_few_connections_that_have_not_proved_alive_are_under_way() -> None:
+    async with closing(make_pool(connect_timeout=0.3)) as pool:
+        with full_backlog() as port:
+            asking = [asyncio.create_task(pool.connect(ROUTE, port)) for _ in range(20)]
+            done = await asyncio.gather(*asking, return_exceptions=True)
+            stood = [one for one in done if isinstance(one, UpstreamConnection)]
+            assert len(stood) <= WINDOW_MIN
+            assert sum(isinstance(one, DialRefused) for one in done) == 20 - len(stood)
+
+
+async def test_each_connection_that_proves_alive_lets_others_in() -> None:
+    async with sandbox() as box, closing(make_pool()) as pool:
+        connections = await asyncio.gather(*(pool.connect(ROUTE, box.port) for _ in range(2)))
+        asking = [asyncio.create_task(pool.connect(ROUTE, box.port)) for _ in range(40)]
+        for connection in connections:
+            await ask(connection)
+        while asking:
+            done, pending = await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
+            asking = list(pending)
+            for one in done:
+                await ask(one.result())
+        assert pool.open_connections == 42
+
+
+async def test_who_waits_for_a_turn_gets_the_connection_that_comes_free() -> None:
+    async with sandbox() as box, closing(make_pool()) as pool:
+        first = [await pool.connect(ROUTE, box.port) for _ in range(WINDOW_MIN)]
+        waiting = asyncio.create_task(pool.connect(ROUTE, box.port))
+        await asyncio.sleep(0)
+        pool.give_back(first[1], 0.0)
+        assert await waiting is first[1]
+        assert pool.open_connections == WINDOW_MIN
+
+
+async def test_a_connection_for_another_port_is_no_turn() -> None:
+    async with sandbox() as one, sandbox() as two, closing(make_pool()) as pool:
+        first = [await pool.connect(ROUTE, one.port) for _ in range(WINDOW_MIN)]
+        waiting = asyncio.create_task(pool.connect(ROUTE, two.port))
+        await asyncio.sleep(0)
+        pool.give_back(first[0], 0.0)
+        connection = await waiting
+        assert (connection.port, pool.take(ROUTE, one.port)) == (two.port, first[0])
+
+
+async def test_a_life_that_ends_ends_the_waiting_for_it() -> None:
+    async with sandbox() as box, closing(make_pool()) as pool:
+        for _ in range(WINDOW_MIN):
+            await pool.connect(ROUTE, box.port)
+        waiting = asyncio.create_task(pool.connect(ROUTE, box.port))
+        await asyncio.sleep(0)
+        pool.retire(ROUTE.incarnation)
+        with pytest.raises(DialRefused):
+            await waiting
+
+
+@pytest.mark.parametrize("given", [False, True])
+async def test_who_leaves_gives_up_its_turn_or_what_it_got(given: bool) -> None:
+    async with sandbox() as box, closing(make_pool()) as pool:
+        first = [await pool.connect(ROUTE, box.port) for _ in range(WINDOW_MIN)]
+        leaving, staying = (asyncio.create_task(pool.connect(ROUTE, box.port)) for _ in range(2))
+        await asyncio.sleep(0)
+        if given:
+            pool.give_back(first[0], 0.0)  # it is the leaving one's now, which does not know yet
+        leaving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await leaving
+        if not given:
+            pool.give_back(first[0], 0.0)
+        assert await staying is first[0]
