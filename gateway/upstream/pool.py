@@ -25,11 +25,10 @@ if TYPE_CHECKING:
     from gateway.telemetry.instruments import Instruments
     from gateway.upstream.addresses import AddressGuard
 
-#: Unproven connections to one sandbox: at first, and at most.
-WINDOW_MIN: Final = 4
-WINDOW_MAX: Final = 16
+#: Unproven connections to one sandbox. The smallest backlogs in use hold five.
+WINDOW: Final = 4
 #: How often it is asked whether they have proved alive, in seconds, while somebody waits.
-PROOF_INTERVAL: Final = 0.005
+PROOF_INTERVAL: Final = 0.001
 
 
 class DialRefused(Exception):
@@ -44,14 +43,13 @@ class _Life:
     that gets a connection which came free, or None for leave to dial.
     """
 
-    __slots__ = ("dialling", "fresh", "idle", "standing", "timer", "waiting", "window")
+    __slots__ = ("dialling", "fresh", "idle", "standing", "timer", "waiting")
 
     def __init__(self) -> None:
         self.standing: set[UpstreamConnection] = set()
         self.idle: list[UpstreamConnection] = []
         self.fresh: set[UpstreamConnection] = set()
         self.dialling = 0
-        self.window = WINDOW_MIN
         self.waiting: deque[tuple[int, asyncio.Future[UpstreamConnection | None]]] = deque()
         self.timer: asyncio.TimerHandle | None = None
 
@@ -61,16 +59,9 @@ class _Life:
 
     def may_dial(self) -> bool:
         """Return whether one more connection may be under way."""
-        if self.dialling + len(self.fresh) >= self.window:
-            for connection in [one for one in self.fresh if one.arrived]:
-                self.proved(connection)
-        return self.dialling + len(self.fresh) < self.window
-
-    def proved(self, connection: UpstreamConnection) -> None:
-        """A connection turned out to be alive."""
-        if connection in self.fresh:
-            self.fresh.remove(connection)
-            self.window = min(self.window + 1, WINDOW_MAX)
+        if self.dialling + len(self.fresh) >= WINDOW:
+            self.fresh = {one for one in self.fresh if not one.arrived}
+        return self.dialling + len(self.fresh) < WINDOW
 
     def next_for(self, port: int) -> asyncio.Future[UpstreamConnection | None] | None:
         """Take the first that waits for this port out of the queue."""
@@ -204,9 +195,6 @@ class Pool:
             if not connection.is_open:
                 raise ConnectionResetError
             life.fresh.add(connection)
-        except OSError:
-            life.window = WINDOW_MIN
-            raise
         finally:
             life.dialling -= 1
             self._let_in(life)
@@ -221,8 +209,7 @@ class Pool:
         if life is None or not connection.reusable or connection not in life.standing:
             connection.close()
             return
-        if life.fresh:
-            life.proved(connection)
+        life.fresh.discard(connection)
         if life.waiting:
             turn = life.next_for(connection.port)
             if turn is not None:

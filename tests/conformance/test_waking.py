@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import socket
 
+import pytest
+
 from gateway.proxy.reach import ReachConfig
 from gateway.sandbox.model import State
 from gateway.wake.config import WakeConfig
@@ -34,6 +36,30 @@ async def test_44_a_thousand_requests_to_one_sleeper_are_one_patch_and_keep_thei
             assert response.one("x-sandbox-cold-start") == b"true"
         assert gw.sandboxes.patches == ["uid-box"]
         assert len(upstream.requests) == 1000
+
+
+@pytest.mark.parametrize(("backlog", "count"), [(128, 1000), (5, 200)])
+async def test_44_a_crowd_does_not_overrun_the_backlog_of_a_server_that_just_began(
+    backlog: int, count: int
+) -> None:
+    """What a listener cannot queue it loses or resets; a POST that is lost is lost for good."""
+
+    async def slowly(leg: Leg) -> None:
+        await asyncio.sleep(0.001)
+        await ECHO(leg)
+
+    async with gateway(slowly, state=State.PAUSED) as (gw, upstream):
+        port = upstream.port
+        await upstream.close_listener()
+        upstream.backlog = backlog
+        gw.sandboxes.boots = False
+        posts = [gw.post(f"/{n}", b"%d" % n) for n in range(count)]
+        clients = await gw.wait_with(*posts)
+        await upstream.start(port)
+        gw.sandboxes.boot("box")
+        responses = await asyncio.gather(*(client.response("POST") for client in clients))
+        told = [one.body for one in responses]
+        assert told == [b"POST /%d %d" % (n, n) for n in range(count)]
 
 
 async def test_44_the_woken_request_is_the_one_that_was_sent_body_included() -> None:

@@ -34,6 +34,7 @@ class Upstream:
     def __init__(self, script: Script, host: str = "127.0.0.1") -> None:
         self.script = script
         self.host = host
+        self.backlog = 4096
         self.legs: list[Leg] = []
         self.requests: list[Message] = []
         self._port = 0
@@ -59,7 +60,7 @@ class Upstream:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
         listener.bind((self.host, port))
-        listener.listen(4096)
+        listener.listen(self.backlog)
         listener.setblocking(False)
         self._port = listener.getsockname()[1]
         self._accepting = asyncio.create_task(self._accept(listener))

@@ -17,7 +17,7 @@ from gateway.sandbox.model import Key, Route, State
 from gateway.telemetry.instruments import Instruments
 from gateway.upstream.addresses import AddressGuard
 from gateway.upstream.connection import UpstreamConnection
-from gateway.upstream.pool import WINDOW_MIN, DialRefused, Pool
+from gateway.upstream.pool import WINDOW, DialRefused, Pool
 
 from .doubles import RecordingSink
 
@@ -363,7 +363,7 @@ async def test_only_a_few_connections_that_have_not_proved_alive_are_under_way()
             asking = [asyncio.create_task(pool.connect(ROUTE, port)) for _ in range(20)]
             done = await asyncio.gather(*asking, return_exceptions=True)
             stood = [one for one in done if isinstance(one, UpstreamConnection)]
-            assert len(stood) <= WINDOW_MIN
+            assert len(stood) <= WINDOW
             assert sum(isinstance(one, DialRefused) for one in done) == 20 - len(stood)
 
 
@@ -383,17 +383,17 @@ async def test_each_connection_that_proves_alive_lets_others_in() -> None:
 
 async def test_who_waits_for_a_turn_gets_the_connection_that_comes_free() -> None:
     async with sandbox() as box, closing(make_pool()) as pool:
-        first = [await pool.connect(ROUTE, box.port) for _ in range(WINDOW_MIN)]
+        first = [await pool.connect(ROUTE, box.port) for _ in range(WINDOW)]
         waiting = asyncio.create_task(pool.connect(ROUTE, box.port))
         await asyncio.sleep(0)
         pool.give_back(first[1], 0.0)
         assert await waiting is first[1]
-        assert pool.open_connections == WINDOW_MIN
+        assert pool.open_connections == WINDOW
 
 
 async def test_a_connection_for_another_port_is_no_turn() -> None:
     async with sandbox() as one, sandbox() as two, closing(make_pool()) as pool:
-        first = [await pool.connect(ROUTE, one.port) for _ in range(WINDOW_MIN)]
+        first = [await pool.connect(ROUTE, one.port) for _ in range(WINDOW)]
         waiting = asyncio.create_task(pool.connect(ROUTE, two.port))
         await asyncio.sleep(0)
         pool.give_back(first[0], 0.0)
@@ -403,7 +403,7 @@ async def test_a_connection_for_another_port_is_no_turn() -> None:
 
 async def test_a_life_that_ends_ends_the_waiting_for_it() -> None:
     async with sandbox() as box, closing(make_pool()) as pool:
-        for _ in range(WINDOW_MIN):
+        for _ in range(WINDOW):
             await pool.connect(ROUTE, box.port)
         waiting = asyncio.create_task(pool.connect(ROUTE, box.port))
         await asyncio.sleep(0)
@@ -415,7 +415,7 @@ async def test_a_life_that_ends_ends_the_waiting_for_it() -> None:
 @pytest.mark.parametrize("given", [False, True])
 async def test_who_leaves_gives_up_its_turn_or_what_it_got(given: bool) -> None:
     async with sandbox() as box, closing(make_pool()) as pool:
-        first = [await pool.connect(ROUTE, box.port) for _ in range(WINDOW_MIN)]
+        first = [await pool.connect(ROUTE, box.port) for _ in range(WINDOW)]
         leaving, staying = (asyncio.create_task(pool.connect(ROUTE, box.port)) for _ in range(2))
         await asyncio.sleep(0)
         if given:
