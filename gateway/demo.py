@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
 
-from gateway.local.api import SANDBOXES
-from gateway.local.manifests import apply
+from gateway.local.api import SANDBOXES, ApiError
+from gateway.local.manifests import ManifestError, apply
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +33,18 @@ PATIENCE: Final = 30.0
 
 class StepFailed(Exception):
     """A step of the tour did not go as promised."""
+
+
+#: What a tour may fail with: a step, time, the connection, an answer or object of another form.
+_FAILURES: Final = (
+    StepFailed,
+    TimeoutError,
+    aiohttp.ClientError,
+    ApiError,
+    ManifestError,
+    ValueError,
+    LookupError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +82,7 @@ async def tour(store: ObjectStore, gateway: tuple[str, int], echo: Echo) -> bool
     try:
         async with asyncio.timeout(10 * PATIENCE), aiohttp.ClientSession() as client:
             await guide.show(client)
-    except (StepFailed, TimeoutError, aiohttp.ClientError) as error:
+    except _FAILURES as error:
         echo(f"\nThe tour failed: {str(error) or type(error).__name__}")
         return False
     echo("\nEvery step went as promised.")

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import ipaddress
 import secrets
+import sqlite3
 from typing import TYPE_CHECKING, Final
 
 import click
@@ -26,6 +27,7 @@ from gateway.local.runtime import DataDirInUseError, ProcessRuntime, Unsupported
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from gateway.local.options import LocalOptions
     from gateway.settings import Settings
@@ -49,7 +51,7 @@ def run(options: LocalOptions, settings: Settings) -> int:
 
 
 async def _run(options: LocalOptions, settings: Settings, stop: asyncio.Event) -> int:
-    options.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make_data_dir(options.data_dir)
     async with (
         _embedded_api(options) as (store, api),
         app.running(settings, app.dialects_of(settings, local=True)) as gateway,
@@ -81,20 +83,35 @@ async def _stay(
             await asyncio.gather(tour, stopped, return_exceptions=True)
     if not options.once:
         await stop.wait()
+        click.echo("\nEnding: requests under way are finished. Ctrl-C again ends at once.")
     return app.EXIT_OK if worked or not options.once else app.EXIT_FAILED
+
+
+def _make_data_dir(path: Path) -> None:
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise app.StartError(
+            f"{path}: {error.strerror}; choose another --data-dir, one that can be written"
+        ) from error
 
 
 @contextlib.asynccontextmanager
 async def _embedded_api(options: LocalOptions) -> AsyncIterator[tuple[ObjectStore, EmbeddedApi]]:
     """Serve the API for the body; its token lives as long as the process. Raise StartError."""
+    database = options.data_dir / _DATABASE
     try:
         crds = [load_native_crd(), *read_documents(options.crds)]
-        store = ObjectStore(options.data_dir / _DATABASE, crds)
+        store = ObjectStore(database, crds)
     except (ApiDefinitionError, ManifestError) as error:
         raise app.StartError(str(error)) from error
     except StoreLockedError as error:
         raise app.StartError(
             f"{options.data_dir} is in use by another local mode; choose another --data-dir"
+        ) from error
+    except (OSError, sqlite3.Error) as error:
+        raise app.StartError(
+            f"{database}: {error}; move the file away, or choose another --data-dir"
         ) from error
     with contextlib.closing(store):
         token = secrets.token_urlsafe(32)

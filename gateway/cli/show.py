@@ -33,6 +33,11 @@ if TYPE_CHECKING:
 
 COLUMNS: Final = ("NAMESPACE", "NAME", "DIALECT", "STATE", "WAKE", "ADDRESS", "ID")
 
+#: This command reads the object; what a gateway does with it just now only the gateway knows.
+GATEWAYS_VIEW: Final = """
+What a gateway is at with it just now (requests that wait, wakes that failed and are put off):
+  curl http://ADMIN-ADDRESS/api/v1/sandboxes/{name}/explain"""
+
 output_option = click.option(
     "-o",
     "--output",
@@ -153,4 +158,8 @@ def explain(options: ClientOptions, name: SandboxName, output: str) -> None:
     with open_cluster(options) as cluster:
         found = cluster.find(name)
         told = explained(found.route, found.raw, found.dialect, time.time())
-    click.echo(json.dumps(told.as_json(), indent=2) if output == "json" else told.as_text())
+    if output == "json":
+        click.echo(json.dumps(told.as_json(), indent=2))
+        return
+    click.echo(told.as_text())
+    click.echo(GATEWAYS_VIEW.format(name=name))

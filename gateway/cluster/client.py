@@ -86,7 +86,6 @@ class KubeClient:
         self._rest = rest
         self._credentials = credentials
         self._config = config
-        self._host = str(credentials.configuration.host).rstrip("/")
 
     @classmethod
     @asynccontextmanager
@@ -213,7 +212,7 @@ class KubeClient:
         try:
             return await self._rest.request(
                 method,
-                self._host + path,
+                str(self._credentials.configuration.host).rstrip("/") + path,
                 query_params=query,
                 headers=headers,
                 body=body,

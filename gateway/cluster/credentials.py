@@ -101,8 +101,7 @@ class Kubeconfig:
         )
 
     async def refresh(self, configuration: Configuration) -> None:
-        assert self._loader is not None
-        await self._loader.load_and_set(configuration)
+        await self.load(configuration)
 
 
 def origin_of(config: ClusterConfig) -> Origin:

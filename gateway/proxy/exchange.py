@@ -53,7 +53,12 @@ class ClientGone(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds: for progress of either body, for the response's head, for a silent tunnel."""
+    """Seconds. `progress`: for a client that sends or reads a body and stands still.
+
+    `response_head`: for the sandbox to begin its answer. `tunnel_idle`: for a silent tunnel. A
+    response's body has no limit of its own: server-sent events may be silent for as long as they
+    like, and a sandbox that is frozen under a request holds it until somebody gives up.
+    """
 
     progress: float = 60.0
     response_head: float = 300.0

@@ -75,10 +75,10 @@ class Front(Server):
         return Connection(self, self._loop)
 
     def _sweep(self) -> None:
+        self._sweeper = self._loop.call_later(SWEEP_INTERVAL, self._sweep)
         now = self._loop.time()
         for connection in self.connections:
             cast("Connection", connection).sweep(now)
-        self._sweeper = self._loop.call_later(SWEEP_INTERVAL, self._sweep)
 
     def close_idle(self) -> None:
         """Close the connections on which nothing is under way."""
@@ -87,8 +87,12 @@ class Front(Server):
                 connection.force_close()
 
     async def run_dry(self) -> None:
-        """Close each connection once it has got the last byte that it waits for."""
+        """Close each connection once it has got the last byte that it waits for.
+
+        Tunnels would not end by themselves, those neither that a wake still opens.
+        """
         while self.connections:
+            self.end_tunnels()
             self.close_idle()
             await asyncio.sleep(_DRAIN_POLL)
 

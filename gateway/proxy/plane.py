@@ -106,7 +106,6 @@ class DataPlane:
         self.announce_drain()
         if self._server is not None:
             self._server.close()
-        self._front.end_tunnels()
         try:
             async with asyncio.timeout(timeout):
                 await self._front.run_dry()

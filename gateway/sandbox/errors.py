@@ -205,7 +205,7 @@ class WakeTimeout(GatewayError):
 class WakeOverloaded(GatewayError):
     status = 503
     reason = "wake_overloaded"
-    title = "Too many wakes"
+    title = "Wake put off"
     detail = "Too many requests wait or too many sandboxes wake at once."
     proxy_error = "connection_limit_reached"
 

@@ -170,7 +170,11 @@ class Upstream(Group):
     """Connections to sandboxes"""
 
     upstream_connect_timeout: Duration = _knob("5s", "One attempt to connect.")
-    upstream_dial_timeout: Duration = _knob("15s", "All attempts of one request to connect.")
+    upstream_dial_timeout: Duration = _knob(
+        "5s",
+        "How long a port that refuses is tried for one request; after a wake port_retry_timeout "
+        "is what counts.",
+    )
     upstream_head_timeout: Duration = _knob(
         "300s", "From the end of the request to the head of the response; over it 504."
     )
@@ -208,7 +212,9 @@ class Waking(Group):
     wake_namespace_patches_per_second: Rate = _knob("50", "The same rate for one namespace.")
     wake_namespace_patches_burst: Count = _knob("100", "The same burst for one namespace.")
     wake_breaker_failures: Count = _knob(
-        "3", "Failed wakes in a row after which a sandbox's requests fail at once for a while."
+        "3",
+        "Failed wakes in a row after which a sandbox's requests fail at once for a while. "
+        "One that timed out is enough by itself: it has cost its whole time.",
     )
     wake_breaker_min: Duration = _knob("2s", "The first such while; it doubles with each failure.")
     wake_breaker_max: Duration = _knob("60s", "The longest such while.")

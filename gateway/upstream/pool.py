@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
@@ -29,6 +30,11 @@ if TYPE_CHECKING:
 WINDOW: Final = 4
 #: How often it is asked whether they have proved alive, in seconds, while somebody waits.
 PROOF_INTERVAL: Final = 0.001
+
+#: Lives of which it is remembered that their address was logged.
+_TOLD: Final = 1000
+
+_LOG = logging.getLogger(__name__)
 
 
 class DialRefused(Exception):
@@ -91,6 +97,7 @@ class Pool:
         self._max_idle = max_idle_per_sandbox
         self._lives: dict[str, _Life] = {}
         self._open: set[UpstreamConnection] = set()
+        self._told: set[str] = set()
         self._taken = instruments.counter(
             "upstream_connections", "Connections to sandboxes taken for a request.", "source"
         )
@@ -139,7 +146,8 @@ class Pool:
         address = route.address
         if address is None or not self._guard.allows(address):
             self._refusals.inc("address")
-            raise SandboxUnreachable
+            self._tell_of(route)
+            raise SandboxUnreachable("The gateway may not connect to where the sandbox is.")
         life = self._lives.setdefault(route.incarnation, _Life())
         try:
             async with asyncio.timeout(self._connect_timeout):
@@ -153,6 +161,19 @@ class Pool:
             raise DialRefused from error
         finally:
             self._tidy(route.incarnation, life)
+
+    def _tell_of(self, route: Route) -> None:
+        """Log an address that may not be dialled, once for each life."""
+        if route.incarnation in self._told:
+            return
+        if len(self._told) >= _TOLD:
+            self._told.clear()
+        self._told.add(route.incarnation)
+        _LOG.warning(
+            "%s is at %s, which may not be dialled; see upstream_allow_cidrs",
+            route.key,
+            route.address,
+        )
 
     async def _turn(self, life: _Life, port: int) -> UpstreamConnection | None:
         """Wait for one's turn; return a connection, or None with leave to dial."""

@@ -82,8 +82,6 @@ class Waker:
         self._counters = WakeCounters(instruments)
         self._driver = Driver(registry, writer, config, self._counters, clock)
         self._places = Places(config)
-        self._nobody_waits = asyncio.Event()
-        self._nobody_waits.set()
         self._closed = False
         self._show(instruments)
 
@@ -127,14 +125,6 @@ class Waker:
             trouble=run.episode.trouble,
         )
 
-    async def drain(self) -> None:
-        """Return once no request waits. New ones may still come: stopping them is not done here.
-
-        Episodes without a waiter are not waited for: nobody loses anything by their end.
-        """
-        while self._places.count:
-            await self._nobody_waits.wait()
-
     async def close(self) -> None:
         """Answer those who still wait with NotReady, and end all that is under way."""
         self._closed = True
@@ -153,12 +143,9 @@ class Waker:
         if refusal is not None:
             self._counters.refused(refusal)
             raise WakeOverloaded(_REFUSALS[refusal], retry_after=self._config.retry_after)
-        self._nobody_waits.clear()
 
     def _leave(self, uid: str, held_bytes: int) -> None:
         self._places.leave(uid, held_bytes)
-        if not self._places.count:
-            self._nobody_waits.set()
 
     async def _wait(self, route: Route, timeout: float) -> Ready:
         began = self._loop.time()

@@ -714,19 +714,6 @@ async def test_what_goes_on_can_be_explained() -> None:
 
 
 @in_virtual_time
-async def test_draining_lets_those_who_wait_finish() -> None:
-    async with scene() as s:
-        await s.waker.drain()
-        waiting = [s.ask(s.cluster.add(State.PAUSED, name)) for name in "ab"]
-        abandoned = s.ask(s.cluster.add(State.RESUMING, "c"))
-        await asyncio.sleep(0.1)
-        abandoned.cancel()
-        await s.waker.drain()
-        assert all(one.done() for one in waiting)
-        assert s.metric("wake_episodes_active") == 1
-
-
-@in_virtual_time
 async def test_closing_answers_those_who_wait_and_ends_all_calls() -> None:
     async with scene(WakeConfig(patches_per_second=0.1, patches_burst=1)) as s:
         s.cluster.latency = 5.0

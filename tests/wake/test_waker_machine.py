@@ -210,7 +210,9 @@ class WakerMachine(RuleBasedStateMachine):
         self.runner.close()
 
     async def end(self) -> None:
-        await asyncio.wait_for(self.waker.drain(), 31.0)
+        async with asyncio.timeout(31.0):
+            while self.metric("wake_waiting_requests"):
+                await asyncio.sleep(0.05)
         await self.waker.close()
         await asyncio.sleep(0)
 
