@@ -9,9 +9,11 @@ Service account tokens are replaced long before they end, so reading once a minu
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 import aiohttp
@@ -23,6 +25,7 @@ from kubernetes_asyncio.config.incluster_config import (
     SERVICE_HOST_ENV_NAME,
     SERVICE_TOKEN_FILENAME,
 )
+from kubernetes_asyncio.config.kube_config import KUBE_CONFIG_DEFAULT_LOCATION
 
 from gateway.cluster.errors import ConfigInvalid
 
@@ -91,8 +94,10 @@ class Kubeconfig:
         self._path = path
         self._context = context
         self._loader: KubeConfigLoader | None = None
+        self._stamp: tuple[int, ...] = ()
 
     async def load(self, configuration: Configuration) -> None:
+        self._stamp = self._changed_at()
         self._loader = await load_kube_config(
             config_file=self._path,
             context=self._context,
@@ -101,7 +106,18 @@ class Kubeconfig:
         )
 
     async def refresh(self, configuration: Configuration) -> None:
-        await self.load(configuration)
+        if self._loader is None or self._changed_at() != self._stamp:
+            await self.load(configuration)
+        else:
+            await self._loader.load_and_set(configuration)
+
+    def _changed_at(self) -> tuple[int, ...]:
+        """Return when the files were last written, so that a new address or token is seen."""
+        times = []
+        for path in (self._path or KUBE_CONFIG_DEFAULT_LOCATION).split(os.pathsep):
+            with contextlib.suppress(OSError):
+                times.append(Path(path).expanduser().stat().st_mtime_ns)
+        return tuple(times)
 
 
 def origin_of(config: ClusterConfig) -> Origin:

@@ -23,7 +23,7 @@ MEANINGS: Final[Mapping[State, str]] = {
     State.PAUSED: "it sleeps",
     State.RESUMING: "it is to run, but is not ready yet",
     State.BLOCKED: "its platform lets no traffic reach it now",
-    State.DEAD: "it is gone for good",
+    State.DEAD: "it takes no request",
 }
 
 REASONS: Final[Mapping[str, str]] = {

@@ -108,7 +108,7 @@ def told_advice(case: Case) -> Iterator[str]:
     route, state = case.route, case.state
     name = f"{route.key}"
     if state is State.DEAD:
-        yield "create a new sandbox: this one takes no request any more"
+        yield "mend what its conditions above tell, or create a new sandbox"
     elif state is State.BLOCKED:
         yield from _unblock(route)
     elif not route.wake.enabled and case.raw is not None:

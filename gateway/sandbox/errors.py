@@ -102,7 +102,7 @@ class Unauthenticated(GatewayError):
     status = 401
     reason = "unauthenticated"
     title = "Unauthenticated"
-    detail = "A valid credential for this sandbox is needed."
+    detail = "A valid credential for this sandbox is needed, such as its X-Access-Token."
     proxy_error = "http_request_denied"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -104,6 +105,26 @@ contexts: [{name: it, context: {cluster: it, user: it}}]
     credentials.reject()
     clock.now += REJECTED_PERIOD
     assert await credentials.authorization() == "Bearer second"
+
+
+async def test_a_kubeconfig_that_is_written_anew_is_read_again_address_and_all(
+    tmp_path: Path,
+) -> None:
+    text = """
+current-context: it
+clusters: [{name: it, cluster: {server: "http://127.0.0.1:%d"}}]
+users: [{name: it, user: {token: %s}}]
+contexts: [{name: it, context: {cluster: it, user: it}}]
+"""
+    path, clock = tmp_path / "kubeconfig", Clock()
+    path.write_text(text % (1, "first"))
+    credentials = Credentials(Kubeconfig(str(path), None), clock)
+    await credentials.load()
+    path.write_text(text % (2, "second"))
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))
+    clock.now += REFRESH_PERIOD
+    assert await credentials.authorization() == "Bearer second"
+    assert credentials.configuration.host == "http://127.0.0.1:2"
 
 
 async def test_a_pod_without_a_token_has_no_configuration(account: Path) -> None:

@@ -6,10 +6,11 @@ import asyncio
 
 import pytest
 
+from gateway.proxy.websocket import SERVICE_RESTART
 from gateway.sandbox.model import State
 
 from .harness import gateway
-from .upstream import ECHO, always
+from .upstream import ECHO, Leg, always
 from .wire import ok
 
 
@@ -98,3 +99,25 @@ async def test_48_a_head_that_is_half_there_may_be_finished() -> None:
         assert (await client.response()).body == b"GET /slow "
         assert await client.rest() == b""
         assert await drained
+
+
+async def test_48_a_tunnel_that_a_wake_opens_during_the_drain_is_ended_like_the_others() -> None:
+    """RFC 6455 §7.4.1: 1012 tells the client to come again; nothing else would end the tunnel."""
+
+    async def upgrade(leg: Leg) -> None:
+        await leg.request()
+        await leg.send(
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+        )
+        await leg.rest()
+
+    async with gateway(upgrade, state=State.PAUSED) as (gw, _):
+        gw.sandboxes.boots = False
+        fields = ("Connection: Upgrade", "Upgrade: websocket")
+        (client,) = await gw.wait_with(gw.get("/ws", *fields))
+        draining = asyncio.create_task(gw.plane.drain(10.0))
+        await asyncio.sleep(0)
+        gw.sandboxes.boot("box")
+        assert (await client.head()).status == 101
+        assert await client.rest() == SERVICE_RESTART
+        assert await draining
