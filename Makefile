@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check coverage format mutants docs clean
+.PHONY: help demo test check coverage format mutants bench docs clean
 
 help: ## Show the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,10 @@ format: $(VENV)/.developed ## Format the code.
 docs: $(VENV)/.developed ## Write what is generated: the settings in README.md, the chart's CRD.
 	$(BIN)/python -m gateway.settings_doc --write README.md
 	cp gateway/dialects/crds/native.yaml charts/sandbox-gateway/crds/sandboxes.yaml
+
+bench: $(VENV)/.developed ## Requests per second beside Envoy (needs wrk, nginx, two cores; minutes).
+	$(BIN)/python -m pip install --quiet --group bench
+	$(BIN)/python -m e2e.bench.throughput $(ARGS)
 
 mutants: $(VENV)/.developed ## Mutation tests of the judging and waking rules (long).
 	$(BIN)/python -m pip install --quiet --group mutants -c requirements.txt

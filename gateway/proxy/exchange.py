@@ -76,6 +76,10 @@ _ANSWERED: Final = Stage.ANSWERED
 _TUNNEL: Final = Stage.TUNNEL
 
 
+#: Bytes of a response below which its pieces are put together before they are written.
+_SMALL: Final = 16 * 1024
+
+
 class Exchange:
     """One request on one upstream connection: begun by `start`, or by `run` within a task.
 
@@ -247,6 +251,8 @@ class Exchange:
                 out += parts
         if ended and self._chunk_down:
             out.append(b"0\r\n%b\r\n" % b"".join(self._upstream.trailers))
+        if len(out) > 1 and self.bytes_down < _SMALL:
+            out = [b"".join(out)]  # one write is cheaper than a copy of little
         self._client.send(*out)
         if ended:
             self._end(None)

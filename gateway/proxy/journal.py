@@ -103,8 +103,9 @@ class Journal:
         self._requests = instruments.counter(
             "requests", "Requests, by how they ended and why.", "outcome", "reason"
         )
-        for outcome in (ANSWERED, LOCAL, BROKEN, GONE):
+        for outcome in (LOCAL, BROKEN, GONE):
             self._requests.prime(outcome, "")
+        self._answered = self._requests.cell(ANSWERED, "")
         self._seconds = instruments.histogram(
             "request_duration_seconds", "From a request's head to its answer's end, in seconds."
         )
@@ -125,7 +126,10 @@ class Journal:
         """Count a request as done and log it."""
         self.in_flight -= 1
         seconds = self._loop.time() - entry.began
-        self._requests.inc(entry.outcome, entry.reason)
+        if entry.outcome is ANSWERED:
+            self._answered.count += 1
+        else:
+            self._requests.inc(entry.outcome, entry.reason)
         self._seconds.observe(seconds)
         if self._log is not None:
             self._log.write(_record(entry, seconds), self._clock() - seconds)

@@ -30,6 +30,8 @@ class AccessLog:
         self._lines: list[bytes] = []
         self._size = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._second = -1
+        self._second_text = ""
         self._failures = instruments.counter(
             "access_log_lost_lines", "Access log lines that could not be written."
         )
@@ -37,7 +39,7 @@ class AccessLog:
 
     def write(self, record: dict[str, Any], epoch: float) -> None:
         """Take one record; `epoch` is when the request came, in seconds."""
-        record["time"] = datetime.fromtimestamp(epoch, UTC).isoformat(timespec="milliseconds")
+        record["time"] = self._stamp(epoch)
         line = orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
         self._lines.append(line)
         self._size += len(line)
@@ -45,6 +47,15 @@ class AccessLog:
             self.flush()
         elif self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(FLUSH_AFTER, self.flush)
+
+    def _stamp(self, epoch: float) -> str:
+        """Return RFC 3339 with milliseconds; a second is formatted once for all its lines."""
+        milliseconds = int(epoch * 1000)
+        second, rest = divmod(milliseconds, 1000)
+        if second != self._second:
+            self._second = second
+            self._second_text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        return f"{self._second_text}.{rest:03d}Z"
 
     def flush(self) -> None:
         """Write what has been taken."""

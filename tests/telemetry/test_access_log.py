@@ -50,7 +50,7 @@ async def test_lines_are_written_together_after_a_moment() -> None:
         await stream.written.wait()
     assert stream.writes == 1
     assert stream.lines == [
-        {"number": number, "time": "2023-11-14T22:13:20.250+00:00"} for number in range(3)
+        {"number": number, "time": "2023-11-14T22:13:20.250Z"} for number in range(3)
     ]
     assert stream.getvalue().endswith(b"}\n")
 

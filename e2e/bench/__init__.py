@@ -1,0 +1,1 @@
+"""Measurements, by hand or `make bench`: never part of the tests."""
