@@ -10,6 +10,7 @@ from gateway.proxy.admission import Admission
 from gateway.proxy.front import Front, FrontConfig
 from gateway.proxy.handler import Proxy, ProxyConfig
 from gateway.proxy.journal import Journal
+from gateway.proxy.listener import Listener
 from gateway.proxy.reach import ReachConfig, Reacher
 from gateway.proxy.target import TargetReader
 from gateway.sandbox.model import State
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from gateway.telemetry.instruments import Instruments
     from gateway.upstream.pool import Pool
 
-#: Connections that the kernel completes before they are accepted.
-BACKLOG: Final = 4096
 #: How often idle upstream connections are looked over, in seconds.
 _POOL_SWEEP: Final = 5.0
 
@@ -67,7 +66,7 @@ class DataPlane:
         targets = TargetReader(config.targets)
         proxy = Proxy(targets, admission, reacher, pool, self._journal, config.proxy, clock)
         self._front = Front(proxy.begin, proxy.handle, config.front)
-        self._server: asyncio.Server | None = None
+        self._listener = Listener(self._front)
         self._sweeper: asyncio.TimerHandle | None = None
         self._unsubscribe = registry.subscribe(self._on_route)
         instruments.gauge(
@@ -88,11 +87,9 @@ class DataPlane:
 
     async def start(self, host: str, port: int) -> tuple[str, int]:
         """Listen, and return the address taken; raise OSError if it is not to be had."""
-        loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._front, host, port, backlog=BACKLOG)
+        taken = await self._listener.start(host, port)
         self._sweep_pool()
-        taken = self._server.sockets[0].getsockname()
-        return taken[0], taken[1]
+        return taken
 
     def announce_drain(self) -> None:
         """Tell clients from now on to come again on another connection; still accept them."""
@@ -104,10 +101,10 @@ class DataPlane:
         A request is over when its client has all of the answer: its connection is then closed.
         """
         self.announce_drain()
-        if self._server is not None:
-            self._server.close()
+        self._listener.close()
         try:
             async with asyncio.timeout(timeout):
+                await self._listener.opened()
                 await self._front.run_dry()
         except TimeoutError:
             return False
@@ -116,8 +113,8 @@ class DataPlane:
     async def close(self) -> None:
         """Break off what is left."""
         self._unsubscribe()
-        if self._server is not None:
-            self._server.close()
+        self._listener.close()
+        await self._listener.opened()
         if self._sweeper is not None:
             self._sweeper.cancel()
         await self._front.close()

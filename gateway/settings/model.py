@@ -180,7 +180,7 @@ class Upstream(Group):
     )
     tunnel_idle_timeout: Duration = _knob("1h", "Longest silence of a tunnel, such as a WebSocket.")
     pool_idle_timeout: Duration = _knob("60s", "How long an idle connection is kept for reuse.")
-    pool_max_idle_per_sandbox: CountOrZero = _knob("64", "Most idle connections to one sandbox.")
+    pool_max_idle_per_sandbox: CountOrZero = _knob("1024", "Most idle connections to one sandbox.")
     upstream_allow_cidrs: Networks = _knob(
         "", "Networks in which sandboxes may have their address. Empty: any that is not denied."
     )

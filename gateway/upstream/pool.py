@@ -6,8 +6,8 @@ the time the watch says so.
 New connections start slowly. A wake releases all requests that waited, and a server that has just
 begun to listen accepts only so many connections at once: what comes in excess of its backlog is
 lost or reset. So only a few connections may be under way of which it is not known yet that the
-sandbox's machine took anything; each that proves alive lets in one more. Who waits for its turn
-meanwhile gets the first connection that comes free.
+sandbox's machine took anything; each that proves alive lets in another, and many of them let in
+more at once. Who waits for its turn meanwhile gets the first connection that comes free.
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from gateway.telemetry.instruments import Instruments
     from gateway.upstream.addresses import AddressGuard
 
-#: Unproven connections to one sandbox. The smallest backlogs in use hold five.
+#: Unproven connections to one sandbox: at least so many (the smallest backlogs in use hold five),
+#: and one for so many that have proved alive.
 WINDOW: Final = 4
+PROVEN_PER_TURN: Final = 4
 #: How often it is asked whether they have proved alive, in seconds, while somebody waits.
 PROOF_INTERVAL: Final = 0.001
 
@@ -67,7 +69,8 @@ class _Life:
         """Return whether one more connection may be under way."""
         if self.dialling + len(self.fresh) >= WINDOW:
             self.fresh = {one for one in self.fresh if not one.arrived}
-        return self.dialling + len(self.fresh) < WINDOW
+        proven = len(self.standing) - len(self.fresh)
+        return self.dialling + len(self.fresh) < max(WINDOW, proven // PROVEN_PER_TURN)
 
     def next_for(self, port: int) -> asyncio.Future[UpstreamConnection | None] | None:
         """Take the first that waits for this port out of the queue."""
