@@ -43,7 +43,7 @@ bench: $(VENV)/.developed ## Requests per second beside Envoy (needs wrk, nginx,
 
 mutants: $(VENV)/.developed ## Mutation tests of the judging and waking rules (long).
 	$(BIN)/python -m pip install --quiet --group mutants -c requirements.txt
-	$(BIN)/python tests/mutants.py
+	$(BIN)/python tests/mutants.py $(ARGS)
 
 clean: ## Remove what the other targets made.
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist mutants
