@@ -67,7 +67,9 @@ def _entries(written: Mapping[str, tuple[str, str | None]]) -> list[Entry]:
 
 @click.command()
 @config_option
-@click.option("--kubeconfig", help="Kubeconfig file. Default: the pod's own service account.")
+@click.option(
+    "--kubeconfig", help="Kubeconfig file. Default: the pod's account, else ~/.kube/config."
+)
 @click.option("--context", help="Context of the kubeconfig. Default: its current one.")
 def serve(config: Path | None, kubeconfig: str | None, context: str | None) -> None:
     """Run the gateway in front of a cluster's sandboxes.
@@ -120,8 +122,12 @@ def serve(config: Path | None, kubeconfig: str | None, context: str | None) -> N
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="YAML file of a further CustomResourceDefinition to serve. May be repeated.",
 )
-@click.option("--demo", is_flag=True, help="Bring a sandbox to try the gateway with.")
-@click.option("--once", is_flag=True, help="Show one wake, then end; the exit status tells.")
+@click.option("--demo", is_flag=True, help="Bring three sample sandboxes and tour the main job.")
+@click.option(
+    "--once",
+    is_flag=True,
+    help="End after the tour; the exit status tells whether every step held.",
+)
 @config_option
 def local(
     data_dir: Path | None,
@@ -141,7 +147,7 @@ def local(
 
     \b
     Examples:
-      sandbox-gateway local --demo            a sandbox to play with
+      sandbox-gateway local --demo            three samples and a tour
       sandbox-gateway local -f sandbox.yaml   your own
 
     \b

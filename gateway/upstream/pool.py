@@ -188,10 +188,14 @@ class Pool:
         life.waiting.append((port, turn))
         self._watch(life)
         try:
-            return await turn
+            given = await turn
         except asyncio.CancelledError:
             self._give_up(life, port, turn)
             raise
+        if given is not None and not given.reusable:
+            # It was lost on its way here: a request given to it would wait for nothing.
+            raise ConnectionResetError
+        return given
 
     def _give_up(
         self, life: _Life, port: int, turn: asyncio.Future[UpstreamConnection | None]
