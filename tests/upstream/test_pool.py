@@ -426,3 +426,14 @@ async def test_who_leaves_gives_up_its_turn_or_what_it_got(given: bool) -> None:
         if not given:
             pool.give_back(first[0], 0.0)
         assert await staying is first[0]
+
+
+async def test_a_connection_that_is_lost_on_its_way_to_who_waits_is_not_handed_out() -> None:
+    async with sandbox() as box, closing(make_pool()) as pool:
+        first = [await pool.connect(ROUTE, box.port) for _ in range(WINDOW)]
+        waiting = asyncio.create_task(pool.connect(ROUTE, box.port))
+        await asyncio.sleep(0)
+        pool.give_back(first[0], 0.0)
+        first[0].abort()
+        with pytest.raises(DialRefused):
+            await waiting
