@@ -21,11 +21,8 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
-    from gateway.proxy.body import RequestBody
     from gateway.proxy.exchange import Exchange
     from gateway.proxy.front import Front
-    from gateway.proxy.message import RequestHead
-    from gateway.sandbox.errors import GatewayError
 
 _LOG = logging.getLogger(__name__)
 
@@ -34,6 +31,10 @@ _RESET: Final = struct.pack("ii", 1, 0)
 
 #: The first byte of Linux' `struct tcp_info`, tcpi_state: neither side has ended.
 _TCP_ESTABLISHED: Final = 1
+
+#: Attribute access on an enum is slow (a descriptor on its metaclass), and this is the hot path.
+_HEAD: Final = Phase.HEAD
+_BETWEEN: Final = Phase.BETWEEN
 
 #: Who has asked that a connection is not read.
 _HOLD_QUEUE: Final = 1
@@ -62,7 +63,6 @@ class Connection(RequestHandler):
 
     __slots__ = (
         "_aside",
-        "_front",
         "_holds",
         "_phase",
         "_read_deadline",
@@ -70,6 +70,9 @@ class Connection(RequestHandler):
         "busy",
         "deadline",
         "exchange",
+        "front",
+        "full",
+        "loop",
         "peer",
     )
 
@@ -84,31 +87,21 @@ class Connection(RequestHandler):
             keepalive_timeout=config.keep_alive_timeout + 60.0,  # ours, in `sweep`, is sooner
             lingering_time=config.linger_timeout,
         )
-        self._parser = RequestParser(
-            config.limits, config.special_names, self.hold_body, self._begin
-        )
-        self._front = front
+        self._parser = RequestParser(config.limits, front.names, self.hold_body)
+        self.front = front
         self._aside: list[bytes] | None = None
         self._holds = 0
-        self._phase = Phase.BETWEEN
+        self._phase = _BETWEEN
         self._read_deadline = math.inf
         self._wire: asyncio.Transport | None = None
+        self.loop = loop
         self.busy = False
+        self.full = False
         self.deadline = math.inf
         self.exchange: Exchange | None = None
         self.peer = Peer("", trusted=False)
 
     # ---- for the proxy
-
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop:
-        """The event loop it runs on."""
-        return self._loop
-
-    @property
-    def draining(self) -> bool:
-        """Whether responses should tell the client to come again on another connection."""
-        return self._front.draining
 
     @property
     def idle(self) -> bool:
@@ -118,16 +111,17 @@ class Connection(RequestHandler):
         """
         waiter, parser = self._waiter, self._parser
         waits = waiter is not None and not waiter.done()
-        between = parser is not None and parser.phase is Phase.BETWEEN
+        between = parser is not None and parser.phase is _BETWEEN
         return waits and between and not self.busy
 
-    def send(self, *pieces: bytes) -> None:
+    def send(self, data: bytes) -> None:
         """Write bytes to the client; nothing happens if it has gone."""
-        if self._wire is None:
-            return
-        if len(pieces) == 1:
-            self._wire.write(pieces[0])
-        else:
+        if self._wire is not None:
+            self._wire.write(data)
+
+    def send_pieces(self, pieces: list[bytes]) -> None:
+        """Write bytes that are not worth being copied into one piece."""
+        if self._wire is not None:
             self._wire.writelines(pieces)
 
     def hold_body(self, held: bool) -> None:
@@ -153,42 +147,42 @@ class Connection(RequestHandler):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self._wire.abort()
 
-    def begin_request(self) -> None:
-        """The handler has taken a request."""
-        self.busy = True
-
-    def end_request(self, *, keep_alive: bool) -> None:
+    def end_request(self, now: float, *, keep_alive: bool) -> None:
         """The handler is done with a request."""
         self.busy = False
         if keep_alive:
-            self._watch_reading()
+            self._watch_reading(now)
         elif self._parser is not None:
             self._parser.stop()
             # For lingering, and then for a client that does not read what closes the connection.
-            self._read_deadline = self._loop.time() + 2 * self._front.config.linger_timeout
+            self._read_deadline = now + 2 * self.front.config.linger_timeout
 
     # ---- requests that need no task
 
-    def _begin(self, head: RequestHead | GatewayError, body: RequestBody) -> bool:
-        """Begin a request here and now if it is the only one and nothing has to be waited for.
+    def _begin_alone(self, data: bytes) -> bool:
+        """Begin the request that `data` brings, if it is the only one and waits for nothing.
 
         Most requests are of that kind. aiohttp's loop, which makes a task of each, never sees
         them; what the client sends meanwhile is set aside until the answer is done.
         """
-        waiter = self._waiter
-        if self.busy or self._messages or waiter is None or waiter.done():
-            # A request before this one is queued, or is just being given to its task.
+        parser = self._parser
+        parser.feed(data)
+        alone = parser.take_alone()
+        if alone is None:
             return False
         self._aside = []
-        if self._front.begin(Request(head, body, self)):
+        head, body = alone
+        if self.front.begin(Request(head, body, self)):
+            parser.messages.clear()
             return True
         self._aside = None
         return False
 
-    def ended(self, *, keep_alive: bool) -> None:
-        """End a request that was begun by `_begin`."""
-        self.end_request(keep_alive=keep_alive)
+    def ended(self, now: float, *, keep_alive: bool) -> None:
+        """End a request that was begun by `_begin_alone`."""
+        self.end_request(now, keep_alive=keep_alive)
         aside, self._aside = self._aside, None
+        self._phase = _BETWEEN
         if not keep_alive:
             self.force_close()
         elif aside:
@@ -196,7 +190,7 @@ class Connection(RequestHandler):
             self.data_received(b"".join(aside))
 
     def hand_over(self, request: Request) -> None:
-        """Give a request that was begun by `_begin` to aiohttp's loop: it has to wait after all."""
+        """Give a request begun by `_begin_alone` to aiohttp's loop: it has to wait after all."""
         self._messages.append((cast("Any", request), cast("Any", request.body)))
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
@@ -212,12 +206,12 @@ class Connection(RequestHandler):
         peername = transport.get_extra_info("peername")
         address = peername[0] if isinstance(peername, tuple) else ""
         secure = transport.get_extra_info("sslcontext") is not None
-        self.peer = Peer(address, self._front.config.trusted(address), secure)
+        self.peer = Peer(address, self.front.config.trusted(address), secure)
         super().connection_made(transport)
-        if len(self._front.connections) > self._front.config.max_connections:
+        if len(self.front.connections) > self.front.config.max_connections:
             self.force_close()
             return
-        self._read_deadline = self._loop.time() + self._front.config.head_timeout
+        self._read_deadline = self._loop.time() + self.front.config.head_timeout
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._wire = None
@@ -230,17 +224,26 @@ class Connection(RequestHandler):
             self._aside.append(data)
             self._hold(_HOLD_ASIDE, True)
             return
-        super().data_received(data)
+        waiter = self._waiter
+        if waiter is None or waiter.done() or self.busy or self._messages:
+            # A request before this one is queued, or is just being given to its task.
+            super().data_received(data)
+        elif self._begin_alone(data):
+            return
+        else:
+            super().data_received(b"")  # it asks the parser for what has come
         if self._parser is not None and self._parser.phase is not self._phase:
-            self._watch_reading()
+            self._watch_reading(self._loop.time())
 
     def pause_writing(self) -> None:
         super().pause_writing()
+        self.full = True
         if self.exchange is not None:
             self.exchange.client_full(True)
 
     def resume_writing(self) -> None:
         super().resume_writing()
+        self.full = False
         if self.exchange is not None:
             self.exchange.client_full(False)
 
@@ -271,18 +274,18 @@ class Connection(RequestHandler):
 
     # ---- time
 
-    def _watch_reading(self) -> None:
+    def _watch_reading(self, now: float) -> None:
         """Set the deadline for what is read next."""
         if self._parser is None:
             return
-        config, phase = self._front.config, self._parser.phase
+        config, phase = self.front.config, self._parser.phase
         self._phase = phase
-        if phase is Phase.HEAD:
-            self._read_deadline = self._loop.time() + config.head_timeout
+        if phase is _HEAD:
+            self._read_deadline = now + config.head_timeout
         elif self.busy or self._messages:
             self._read_deadline = math.inf
         else:
-            self._read_deadline = self._loop.time() + config.keep_alive_timeout
+            self._read_deadline = now + config.keep_alive_timeout
 
     def sweep(self, now: float) -> None:
         """Act on the deadlines that have passed."""

@@ -137,12 +137,12 @@ class Exchange:
         self.bytes_up = 0
         self.bytes_down = 0
 
-    def start(self, request: bytes, on_end: Callable[[Exception | None], None]) -> None:
+    def start(self, request: bytes, now: float, on_end: Callable[[Exception | None], None]) -> None:
         """Send `request` (a whole head) and the body, relay the response.
 
-        `on_end` is called once, when both sides have been given back: with None for a response
-        relayed to its end, with a GatewayError if nothing was sent to the client, with
-        ResponseBrokenOff or ClientGone if it is of no use to answer any more.
+        `now` is by the loop's clock. `on_end` is called once, when both sides have been given back:
+        with None for a response relayed to its end, with a GatewayError if nothing was sent to the
+        client, with ResponseBrokenOff or ClientGone if it is of no use to answer any more.
         """
         client, upstream = self._client, self._upstream
         self._on_end = on_end
@@ -150,11 +150,13 @@ class Exchange:
         upstream.begin(self, to_head=self._head.method == b"HEAD")
         upstream.write(request)
         if self._head.length == 0:
-            self.body_end([])
+            self._request_ended = True
+            self.stage = _SENT
+            client.deadline = now + self._timeouts.response_head
         else:
-            self._arm(self._timeouts.progress)
+            client.deadline = now + self._timeouts.progress
             self._body.attach(self)
-        if client.writing_paused:
+        if client.full:
             self.client_full(True)
 
     async def run(self, request: bytes) -> None:
@@ -169,7 +171,7 @@ class Exchange:
             else:
                 done.set_exception(error)
 
-        self.start(request, on_end)
+        self.start(request, self._loop.time(), on_end)
         try:
             await done
         finally:
@@ -251,9 +253,12 @@ class Exchange:
                 out += parts
         if ended and self._chunk_down:
             out.append(b"0\r\n%b\r\n" % b"".join(self._upstream.trailers))
-        if len(out) > 1 and self.bytes_down < _SMALL:
-            out = [b"".join(out)]  # one write is cheaper than a copy of little
-        self._client.send(*out)
+        if len(out) == 1:
+            self._client.send(out[0])
+        elif self.bytes_down < _SMALL:
+            self._client.send(b"".join(out))  # one write is cheaper than a copy of little
+        elif out:
+            self._client.send_pieces(out)
         if ended:
             self._end(None)
 
@@ -266,7 +271,7 @@ class Exchange:
         self._chunk_down = not to_length and request.http_1_1
         self.keep_alive = (
             request.keep_alive
-            and not self._client.draining
+            and not self._client.front.draining
             and self._body.ended
             and (to_length or request.http_1_1)
         )
@@ -297,7 +302,7 @@ class Exchange:
         self.stage = _TUNNEL
         self.status = head.status
         self._arm(self._timeouts.tunnel_idle)
-        self._client.send(headers.switching_head(head, extra=self._extra), early)
+        self._client.send_pieces([headers.switching_head(head, extra=self._extra), early])
         if self._head.upgrade == WEBSOCKET:
             self._frames = FrameBoundary()
             self._frames.feed(early)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from aiohttp.web_server import Server
 
 from gateway.proxy.client import Connection
+from gateway.proxy.parser import FieldNames
 from gateway.proxy.request import Done, Request
 
 if TYPE_CHECKING:
@@ -65,6 +66,7 @@ class Front(Server):
         )
         self.begin = begin
         self.config = config
+        self.names = FieldNames(config.special_names)
         self.draining = False
         self._sweeper: asyncio.TimerHandle | None = None
 

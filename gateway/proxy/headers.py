@@ -5,7 +5,7 @@ All fields but the special ones are passed on byte for byte and in order; nothin
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from gateway.proxy.legality import PSEUDONYM
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from gateway.upstream.response import ResponseHead
 
 _VIA: Final = b"1.1 " + PSEUDONYM
+_CRLF: Final = b"\r\n"
 _VIA_LINE: Final = b"Via: " + _VIA + b"\r\n"
 _HARMLESS_TOKENS: Final = frozenset({b"close", b"keep-alive", b"upgrade", b"te", b""})
 
@@ -26,11 +27,15 @@ class Peer:
     address: str
     trusted: bool
     secure: bool = False
+    scheme: bytes = field(init=False)
+    #: The lines that say so, up to the host: they are the same for every request.
+    forwarded: bytes = field(init=False, repr=False, compare=False)
 
-    @property
-    def scheme(self) -> bytes:
-        """Return the scheme the request came by."""
-        return b"https" if self.secure else b"http"
+    def __post_init__(self) -> None:
+        scheme = b"https" if self.secure else b"http"
+        lines = b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: "
+        object.__setattr__(self, "scheme", scheme)
+        object.__setattr__(self, "forwarded", lines % (self.address.encode(), scheme))
 
 
 def upstream_head(
@@ -49,17 +54,17 @@ def upstream_head(
     lines = head.lines
     if b"connection" in special:
         lines = _without_named(lines, special[b"connection"])
-    return b"".join(
-        (
-            b"%b %b HTTP/1.1\r\nHost: %b\r\n" % (head.method, target, host),
-            *lines,
-            *passed_on,
-            _framing(head),
-            _forwarded(special, peer),
-            _via(special),
-            _upgrade(head),
-            b"\r\n",
-        )
+    asked = special[b"host"][0] if b"host" in special else b""
+    return b"%b %b HTTP/1.1\r\nHost: %b\r\n%b%b%b%b%b%b\r\n" % (
+        head.method,
+        target,
+        host,
+        b"".join(lines),
+        b"".join(passed_on) if passed_on else b"",
+        b"" if head.length == 0 and b"content-length" not in special else _framing(head),
+        _continued(special, peer, asked) if peer.trusted else peer.forwarded + asked + _CRLF,
+        _VIA_LINE if b"via" not in special else _via(special),
+        b"" if head.upgrade is None else _upgrade(head),
     )
 
 
@@ -80,19 +85,12 @@ def _framing(head: RequestHead) -> bytes:
     return b""
 
 
-def _forwarded(special: Special, peer: Peer) -> bytes:
-    """Return the X-Forwarded fields: overwritten, or for a trusted peer continued."""
+def _continued(special: Special, peer: Peer, asked: bytes) -> bytes:
+    """Return the X-Forwarded fields of a trusted peer: its own, continued."""
     address = peer.address.encode()
-    host = special.get(b"host", [b""])[0]
-    if not peer.trusted:
-        return b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\n" % (
-            address,
-            peer.scheme,
-            host,
-        )
     chain = b", ".join([*special.get(b"x-forwarded-for", ()), address])
     scheme = special.get(b"x-forwarded-proto", [peer.scheme])[0]
-    host = special.get(b"x-forwarded-host", [host])[0]
+    host = special.get(b"x-forwarded-host", [asked])[0]
     lines = b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\n" % (
         chain,
         scheme,
@@ -105,13 +103,10 @@ def _forwarded(special: Special, peer: Peer) -> bytes:
 
 
 def _via(special: Special) -> bytes:
-    seen = special.get(b"via")
-    return _VIA_LINE if seen is None else b"Via: %b\r\n" % b", ".join([*seen, _VIA])
+    return b"Via: %b\r\n" % b", ".join([*special[b"via"], _VIA])
 
 
 def _upgrade(head: RequestHead) -> bytes:
-    if head.upgrade is None:
-        return b""
     protocol = b", ".join(head.special[b"upgrade"])
     return b"Connection: Upgrade\r\nUpgrade: %b\r\n" % protocol
 

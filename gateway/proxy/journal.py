@@ -3,87 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
+from gateway.proxy.request import ANSWERED, BROKEN, GONE, LOCAL
 from gateway.sandbox.errors import GatewayError
 from gateway.telemetry.access_log import MAX_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.proxy.exchange import Exchange
-    from gateway.proxy.reach import Journey
     from gateway.proxy.request import Request
     from gateway.telemetry.access_log import AccessLog
     from gateway.telemetry.instruments import Instruments
-
-#: How requests end. `answered`: the sandbox answered; `local`: the gateway did, as asked;
-#: `refused`: an error was answered, by its reason; `broken`: a response was broken off;
-#: `gone`: the client left first.
-ANSWERED: Final = "answered"
-LOCAL: Final = "local"
-REFUSED: Final = "refused"
-BROKEN: Final = "broken"
-GONE: Final = "gone"
-
-#: What is logged for a client that left before it was answered; no such status is ever sent.
-CLIENT_CLOSED: Final = 499
-
-
-class Entry:
-    """What is known of one request so far."""
-
-    __slots__ = (
-        "began",
-        "bytes_down",
-        "bytes_up",
-        "journey",
-        "outcome",
-        "reason",
-        "request",
-        "status",
-    )  # fmt: skip
-
-    def __init__(self, request: Request, began: float) -> None:
-        self.request = request
-        self.began = began
-        self.outcome = BROKEN
-        self.reason = ""
-        self.status = 0
-        self.bytes_up = 0
-        self.bytes_down = 0
-        self.journey: Journey | None = None
-
-    def admitted(self, journey: Journey) -> None:
-        """The request may go to a sandbox."""
-        self.journey = journey
-
-    def answered(self) -> None:
-        """The sandbox's response was relayed to its end."""
-        self.outcome = ANSWERED
-        self.reason = ""
-
-    def saw(self, exchange: Exchange) -> None:
-        """Take what an exchange moved, however it ended."""
-        self.status = exchange.status
-        self.bytes_up += exchange.bytes_up
-        self.bytes_down += exchange.bytes_down
-
-    def refused(self, error: GatewayError) -> None:
-        """An error was answered."""
-        self.outcome = REFUSED
-        self.reason = error.reason
-        self.status = error.status
-
-    def answered_here(self, status: int) -> None:
-        """The gateway answered for itself."""
-        self.outcome = LOCAL
-        self.status = status
-
-    def client_gone(self) -> None:
-        """The client left."""
-        self.outcome = GONE
-        self.status = self.status or CLIENT_CLOSED
 
 
 class Journal:
@@ -113,48 +44,49 @@ class Journal:
             "requests_in_flight", "Requests under way now.", lambda: float(self.in_flight)
         )
 
-    def begin(self, request: Request) -> Entry:
+    def begin(self, request: Request) -> None:
         """Start counting a request; `end` or `forget` must follow."""
         self.in_flight += 1
-        return Entry(request, self._loop.time())
+        request.began = self._loop.time()
 
     def forget(self) -> None:
         """Undo one `begin`: the request is begun anew."""
         self.in_flight -= 1
 
-    def end(self, entry: Entry) -> None:
-        """Count a request as done and log it."""
+    def end(self, request: Request, now: float) -> None:
+        """Count a request as done and log it. `now` is by the loop's clock, as `began` is."""
         self.in_flight -= 1
-        seconds = self._loop.time() - entry.began
-        if entry.outcome is ANSWERED:
+        seconds = now - request.began
+        if request.outcome is ANSWERED:
             self._answered.count += 1
         else:
-            self._requests.inc(entry.outcome, entry.reason)
+            self._requests.inc(request.outcome, request.reason)
         self._seconds.observe(seconds)
         if self._log is not None:
-            self._log.write(_record(entry, seconds), self._clock() - seconds)
+            self._log.write(_record(request, seconds), self._clock() - seconds)
 
 
-def _record(entry: Entry, seconds: float) -> dict[str, Any]:
-    request = entry.request
-    head = request.head
+def _record(request: Request, seconds: float) -> dict[str, Any]:
+    head, admitted = request.head, request.admitted
     record: dict[str, Any] = {
         "peer": request.connection.peer.address,
-        "status": entry.status,
-        "outcome": entry.outcome,
+        "status": request.status,
+        "outcome": request.outcome,
         "duration_ms": round(seconds * 1000, 3),
-        "bytes_up": entry.bytes_up,
-        "bytes_down": entry.bytes_down,
+        "bytes_up": request.bytes_up,
+        "bytes_down": request.bytes_down,
     }
     if not isinstance(head, GatewayError):
         path = head.target.partition(b"?")[0][:MAX_PATH]
-        record |= {"method": head.method.decode("latin-1"), "path": path.decode("latin-1")}
-    if entry.reason:
-        record["reason"] = entry.reason
-    journey = entry.journey
-    if journey is not None:
-        route = journey.admitted.route
-        record |= {"sandbox": str(route.key), "uid": route.uid, "port": journey.admitted.port}
-        if journey.wake_seconds is not None:
-            record["wake_ms"] = round(journey.wake_seconds * 1000, 3)
+        record["method"] = head.method.decode("latin-1")
+        record["path"] = path.decode("latin-1")
+    if request.reason:
+        record["reason"] = request.reason
+    if admitted is not None:
+        route = admitted.route
+        record["sandbox"] = str(route.key)
+        record["uid"] = route.uid
+        record["port"] = admitted.port
+    if request.wake_seconds is not None:
+        record["wake_ms"] = round(request.wake_seconds * 1000, 3)
     return record

@@ -78,54 +78,84 @@ _HEAD: Final = Phase.HEAD
 _BODY: Final = Phase.BODY
 
 
-def _leave(_head: RequestHead | GatewayError, _body: RequestBody) -> bool:
-    """Take no request."""
-    return False
+#: What becomes of a field that is not special: it is passed on, or dropped.
+ORDINARY: Final = b""
+DROPPED: Final = None
+
+#: Spellings of names that are remembered, and how long one may be: clients must not fill memory.
+_REMEMBERED: Final = 4096
+_LONGEST: Final = 64
+
+
+class FieldNames:
+    """Which fields are special, judged once for each spelling of a name.
+
+    A name that is special but for `_` in the place of `-` is dropped: some servers take it for the
+    same, and would then believe a client what only the gateway may say.
+    """
+
+    def __init__(self, special: frozenset[bytes]) -> None:
+        """`special`: lower-case names. `known` holds what was judged, for a look-up without a call:
+        name as received → its lower-case form if it is special, ORDINARY or DROPPED.
+        """
+        self._special = special
+        self.known: dict[bytes, bytes | None] = {}
+
+    def judge(self, name: bytes) -> bytes | None:
+        """Judge a name that is not known yet."""
+        lower, kind = name.lower(), ORDINARY
+        if lower in self._special:
+            kind = lower
+        elif lower.replace(b"_", b"-") in self._special:
+            return DROPPED
+        if len(self.known) < _REMEMBERED and len(name) <= _LONGEST:
+            self.known[name] = kind
+        return kind
 
 
 class RequestParser:
     """The requests of one connection, as they arrive."""
 
     __slots__ = (
-        "_begin",
         "_body",
         "_closing",
         "_dead",
         "_fed",
-        "_head_size",
         "_hold",
+        "_known",
         "_limits",
         "_lines",
-        "_messages",
+        "_names",
         "_parser",
         "_parts",
         "_progressed",
         "_received",
+        "_rest",
+        "_seen",
         "_special",
-        "_special_names",
         "_target",
         "_trailers",
+        "_trailers_size",
+        "_upgraded",
+        "messages",
         "phase",
     )
 
     def __init__(
         self,
         limits: RequestLimits,
-        special_names: frozenset[bytes],
+        names: FieldNames,
         hold: Callable[[bool], None],
-        begin: Callable[[RequestHead | GatewayError, RequestBody], bool] = _leave,
     ) -> None:
-        """`special_names`: lower-case fields kept apart; `hold`: stop and resume reading.
-
-        `begin` is offered each request that arrived alone and whole; one that it takes is not
-        returned by `feed_data`.
-        """
+        """`names`: which fields are kept apart; `hold`: stop and resume reading."""
         self._limits = limits
-        self._special_names = special_names
+        self._names = names
+        self._known = names.known
         self._hold = hold
-        self._begin = begin
         self._parser = httptools.HttpRequestParser(self)
-        self._messages: list[Message] = []
+        self.messages: list[Message] = []
+        self._upgraded = False
+        self._rest = b""
         self._dead = False
         self.phase = _BETWEEN
         self._body: RequestBody = NO_BODY
@@ -134,31 +164,53 @@ class RequestParser:
         self._progressed = False
         self._received = 0
         self._fed = 0
-        self._start_head()
+        self._seen = 0
+        self.on_message_begin()
+        self.phase = _BETWEEN
 
-    # ---- what aiohttp's server calls
-
-    def feed_data(self, data: bytes) -> tuple[list[Message], bool, bytes]:
-        """Return the requests begun in `data`, whether another protocol follows, and its bytes."""
-        if self._dead or not data:
-            return self._take_messages(), False, b""
-        upgraded, rest = False, data
-        self._progressed = self.phase is _BETWEEN
-        while rest and not upgraded and not self._dead:
-            upgraded, rest = self._parse(rest)
+    def feed(self, data: bytes) -> None:
+        """Take bytes from the wire; the requests that begin in them are added to `messages`."""
+        if self._dead:
+            return
+        if self.phase is _BETWEEN:
+            self._seen = len(data)
+            self._progressed = True
+        else:
+            self._seen += len(data)
+            self._progressed = False
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._go_on(upgrade, data)
+        except httptools.HttpParserError as error:
+            self._fail(error)
         if self._parts:
             self._flush_body()
         if not (self._progressed or self._dead):
             self._bound(len(data))
-        messages = self._messages
+
+    def take_alone(self) -> Message | None:
+        """Return the request that has come if it is the only one, whole, and nothing follows it."""
+        messages = self.messages
+        if len(messages) != 1 or self.phase is not _BETWEEN or self._upgraded:
+            return None
+        return messages[0]
+
+    # ---- what aiohttp's server calls
+
+    def feed_data(self, data: bytes) -> tuple[list[Message], bool, bytes]:
+        """Return the requests begun in `data`, whether another protocol follows, and its bytes.
+
+        With no data, what has been fed before is returned.
+        """
+        if data:
+            self.feed(data)
+        messages = self.messages
         if not messages:
             return messages, False, b""
-        self._messages = []
-        if len(messages) == 1 and self.phase is _BETWEEN and not upgraded:
-            head, body = messages[0]
-            if self._begin(head, body):
-                return [], False, b""
-        return messages, upgraded, rest if upgraded else b""
+        upgraded, rest = self._upgraded, self._rest
+        self.messages, self._upgraded, self._rest = [], False, b""
+        return messages, upgraded, rest
 
     def feed_eof(self) -> None:
         """Do nothing: the connection's end is seen by the connection."""
@@ -188,7 +240,11 @@ class RequestParser:
     def on_message_begin(self) -> None:
         self.phase = _HEAD
         self._fed = 0
-        self._start_head()
+        self._target = b""
+        self._special: Special = {}
+        self._lines: list[bytes] = []
+        self._trailers: list[bytes] = []
+        self._trailers_size = 0
 
     def on_url(self, url: bytes) -> None:
         self._target += url
@@ -196,29 +252,50 @@ class RequestParser:
             raise UriTooLong
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._head_size += len(name) + len(value) + 4
-        lower = name.lower()
+        try:
+            special = self._known[name]
+        except KeyError:
+            special = self._names.judge(name)
         if self.phase is _BODY:
-            self._on_trailer(lower, name, value)
-        elif lower in self._special_names:
-            self._special.setdefault(lower, []).append(value.strip(b" \t"))
-        elif b"_" not in lower or lower.replace(b"_", b"-") not in self._special_names:
+            self._on_trailer(special, name, value)
+        elif special:
+            if special in self._special:
+                self._special[special].append(value.strip(b" \t"))
+            else:
+                self._special[special] = [value.strip(b" \t")]
+        elif special is not DROPPED:
             self._lines.append(b"%b: %b\r\n" % (name, value))
 
     def on_headers_complete(self) -> None:
-        limits = self._limits
-        if (
-            self._head_size > limits.max_head
-            or len(self._lines) + len(self._special) > limits.max_headers
-        ):
-            raise HeadersTooLarge
-        head = self._judge_head()
-        if head.length != 0:
+        limits, special, lines = self._limits, self._special, self._lines
+        if self._seen > limits.max_head or len(lines) + len(special) > limits.max_headers:
+            self._check_size()
+        parser, target = self._parser, self._target
+        method: bytes = parser.get_method()
+        keep_alive: bool = parser.should_keep_alive()
+        http_1_1 = (
+            keep_alive and b"connection" not in special and b"proxy-connection" not in special
+        )
+        if not http_1_1:
+            # Only 1.1 keeps a connection without being asked to. The parser makes a string of it.
+            http_1_1 = legality.http_1_1(parser.get_http_version())
+        legality.check_method(method)
+        host = legality.check_host(special, must=http_1_1)
+        if b"#" in target or not target.startswith(b"/"):
+            target = legality.origin_form(method, target, host)
+        if b"via" in special:
+            legality.check_loop(special)
+        length: int | None = 0
+        if b"content-length" in special or b"transfer-encoding" in special:
+            length = legality.body_length(special, http_1_1=http_1_1, limit=limits.max_body)
+        upgrade = self._wanted_protocol(http_1_1, length) if b"upgrade" in special else None
+        if length != 0:
             self._body = RequestBody(self._hold)
-        self._messages.append((head, self._body))
+        head = RequestHead(method, target, http_1_1, special, lines, length, keep_alive, upgrade)
+        self.messages.append((head, self._body))
         self.phase = _BODY
         self._progressed = True
-        self._closing = not head.keep_alive
+        self._closing = not keep_alive
         self._fed = 0
         self._received = 0
 
@@ -241,55 +318,33 @@ class RequestParser:
 
     # ---- the parts of it
 
-    def _take_messages(self) -> list[Message]:
-        messages = self._messages
-        if messages:
-            self._messages = []
-        return messages
-
-    def _start_head(self) -> None:
-        self._target = b""
-        self._special: Special = {}
-        self._lines: list[bytes] = []
-        self._trailers: list[bytes] = []
-        self._head_size = 0
-
-    def _judge_head(self) -> RequestHead:
-        parser, special = self._parser, self._special
-        method = parser.get_method()
-        http_1_1 = legality.http_1_1(parser.get_http_version())
-        legality.check_method(method)
-        host = legality.check_host(special, must=http_1_1)
-        if b"via" in special:
-            legality.check_loop(special)
-        length: int | None = 0
-        if b"content-length" in special or b"transfer-encoding" in special:
-            length = legality.body_length(special, http_1_1=http_1_1, limit=self._limits.max_body)
-        return RequestHead(
-            method,
-            legality.origin_form(method, self._target, host),
-            http_1_1,
-            special,
-            self._lines,
-            length,
-            parser.should_keep_alive(),
-            self._wanted_protocol(http_1_1, length) if parser.should_upgrade() else None,
-        )
+    def _check_size(self) -> None:
+        """Judge a head of which it is not clear that it is small enough."""
+        limits, special, lines = self._limits, self._special, self._lines
+        values = sum(len(name) + 4 + len(one) for name, all_ in special.items() for one in all_)
+        if (
+            sum(map(len, lines)) + values > limits.max_head
+            or len(lines) + len(special) > limits.max_headers
+        ):
+            raise HeadersTooLarge
 
     def _wanted_protocol(self, http_1_1: bool, length: int | None) -> bytes | None:
         """Return the Upgrade to pass on; HTTP/2 is not spoken, and 1.0 has none (9110 §7.8)."""
+        if not self._parser.should_upgrade():
+            return None
         if length != 0:
             # llhttp does not frame the body of an upgrade request: it must not be guessed at.
             raise BadRequest("An upgrade request has no body here.")
         asked = b", ".join(self._special.get(b"upgrade", ())).lower()
         return asked if http_1_1 and asked and b"h2c" not in asked else None
 
-    def _on_trailer(self, lower: bytes, name: bytes, value: bytes) -> None:
-        if self._head_size > self._limits.max_head:
-            raise HeadersTooLarge
+    def _on_trailer(self, special: bytes | None, name: bytes, value: bytes) -> None:
         # RFC 9110 §6.5.1: fields of framing, routing and control are no trailers.
-        if lower not in self._special_names and b"_" not in lower:
+        if special == ORDINARY and b"_" not in name:
             self._trailers.append(b"%b: %b\r\n" % (name, value))
+            self._trailers_size += len(name) + len(value) + 4
+            if self._trailers_size > self._limits.max_head:
+                raise HeadersTooLarge
 
     def _flush_body(self) -> None:
         parts = self._parts
@@ -299,20 +354,21 @@ class RequestParser:
             self._progressed = True
             self._fed = 0
 
-    def _parse(self, data: bytes) -> tuple[bool, bytes]:
-        """Parse up to an upgrade; return whether it is passed on as one, and what follows it.
-
-        What follows one that is not passed on is the next request.
-        """
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            head = self._messages[-1][0]
-            passed_on = isinstance(head, RequestHead) and head.upgrade is not None
-            return passed_on, data[upgrade.args[0] :]
-        except httptools.HttpParserError as error:
-            self._fail(error)
-        return False, b""
+    def _go_on(self, upgrade: httptools.HttpParserUpgrade | None, data: bytes) -> None:
+        """Go on behind an upgrade. What follows one that is not passed on is the next request."""
+        while upgrade is not None:
+            head, data = self.messages[-1][0], data[upgrade.args[0] :]
+            if isinstance(head, RequestHead) and head.upgrade is not None:
+                self._upgraded, self._rest = True, data
+                return
+            upgrade = None
+            try:
+                if data and not self._dead:
+                    self._parser.feed_data(data)
+            except httptools.HttpParserUpgrade as another:
+                upgrade = another
+            except httptools.HttpParserError as error:
+                self._fail(error)
 
     def _bound(self, fed: int) -> None:
         """Bound what is gathered unseen of a head, a chunk extension or a trailer."""
@@ -332,4 +388,4 @@ class RequestParser:
         if self.phase is _BODY:
             self._body.feed_error(error)
         else:
-            self._messages.append((error, NO_BODY))
+            self.messages.append((error, NO_BODY))

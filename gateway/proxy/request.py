@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     import asyncio
 
+    from gateway.proxy.admission import Admitted
     from gateway.proxy.body import RequestBody
     from gateway.proxy.client import Connection
+    from gateway.proxy.exchange import Exchange
     from gateway.proxy.message import RequestHead
     from gateway.sandbox.errors import GatewayError
 
@@ -32,13 +34,41 @@ KEPT: Final = Done(keep_alive=True)
 CLOSED: Final = Done(keep_alive=False)
 
 
-class Request:
-    """A request as the proxy gets it: a head (or the error that answers it), body, connection.
+#: How requests end. `answered`: the sandbox answered; `local`: the gateway did, as asked;
+#: `refused`: an error was answered, by its reason; `broken`: a response was broken off;
+#: `gone`: the client left first.
+ANSWERED: Final = "answered"
+LOCAL: Final = "local"
+REFUSED: Final = "refused"
+BROKEN: Final = "broken"
+GONE: Final = "gone"
 
-    `again`: it has been sent in vain before.
+#: What is logged for a client that left before it was answered; no such status is ever sent.
+CLIENT_CLOSED: Final = 499
+
+
+class Request:
+    """A request as the proxy gets it, and what is known of its fate so far.
+
+    `head` is an error where the bytes were no request: it answers it. `again`: it has been sent in
+    vain before. `began` is in seconds of the loop's clock. `wake_seconds` None: it did not wait.
     """
 
-    __slots__ = ("_task", "again", "body", "connection", "head")
+    __slots__ = (
+        "_task",
+        "admitted",
+        "again",
+        "began",
+        "body",
+        "bytes_down",
+        "bytes_up",
+        "connection",
+        "head",
+        "outcome",
+        "reason",
+        "status",
+        "wake_seconds",
+    )
 
     def __init__(
         self,
@@ -47,11 +77,44 @@ class Request:
         connection: Connection,
         task: asyncio.Task[None] | None = None,
     ) -> None:
-        self.again = False
         self.head = head
         self.body = body
         self.connection = connection
+        self.again = False
+        self.began = 0.0
+        self.admitted: Admitted | None = None
+        self.wake_seconds: float | None = None
+        self.outcome = BROKEN
+        self.reason = ""
+        self.status = self.bytes_up = self.bytes_down = 0
         self._task = task
+
+    def saw(self, exchange: Exchange) -> None:
+        """Take what an exchange moved, however it ended."""
+        self.status = exchange.status
+        self.bytes_up += exchange.bytes_up
+        self.bytes_down += exchange.bytes_down
+
+    def answered(self) -> None:
+        """The sandbox's response was relayed to its end."""
+        self.outcome = ANSWERED
+        self.reason = ""
+
+    def refused(self, error: GatewayError) -> None:
+        """An error was answered."""
+        self.outcome = REFUSED
+        self.reason = error.reason
+        self.status = error.status
+
+    def answered_here(self, status: int) -> None:
+        """The gateway answered for itself."""
+        self.outcome = LOCAL
+        self.status = status
+
+    def client_gone(self) -> None:
+        """The client left."""
+        self.outcome = GONE
+        self.status = self.status or CLIENT_CLOSED
 
     def _finish(self) -> None:
         """Called by aiohttp when the handler has returned."""

@@ -174,7 +174,13 @@ class UpstreamConnection(asyncio.Protocol):
         except UpstreamProtocolError as error:
             self._break(sink, error)
             return
-        self._deliver(sink, reader, is_new=head is None)
+        if reader.interims or reader.switched is not None:
+            self._deliver_early(sink, reader)
+        if reader.head is None or self._tunnel:
+            return
+        parts, is_new = reader.take_parts(), head is None
+        if is_new or parts or reader.ended:
+            sink.received(reader.head if is_new else None, parts, ended=reader.ended)
 
     def eof_received(self) -> None:
         # asyncio closes the transport now and says so later: the pool must not hand it out until.
@@ -205,22 +211,14 @@ class UpstreamConnection(asyncio.Protocol):
 
     # ---- the parts of it
 
-    def _deliver(self, sink: ResponseSink, reader: ResponseReader, *, is_new: bool) -> None:
-        """Tell the sink what the last read brought; it may end the exchange by that."""
-        if reader.interims:
-            for interim in reader.interims:
-                sink.interim(interim.status, interim.reason, interim.lines)
-            reader.interims = []
-        head = reader.head
-        if head is None:
-            return
-        if reader.switched is not None:
+    def _deliver_early(self, sink: ResponseSink, reader: ResponseReader) -> None:
+        """Tell the sink of interim responses and of the change to another protocol."""
+        for interim in reader.interims:
+            sink.interim(interim.status, interim.reason, interim.lines)
+        reader.interims = []
+        if reader.head is not None and reader.switched is not None:
             self._tunnel = True
-            sink.switched(head, reader.switched)
-            return
-        parts = reader.take_parts()
-        if is_new or parts or reader.ended:
-            sink.received(head if is_new else None, parts, ended=reader.ended)
+            sink.switched(reader.head, reader.switched)
 
     def _break(self, sink: ResponseSink, error: UpstreamProtocolError) -> None:
         """The sandbox does not speak HTTP/1.1: nothing more is believed."""

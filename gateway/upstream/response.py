@@ -74,6 +74,7 @@ class ResponseReader:
     """
 
     __slots__ = (
+        "_1_1",
         "_interim_count",
         "_left",
         "_lines",
@@ -98,6 +99,7 @@ class ResponseReader:
     interims: list[ResponseHead]
     trailers: list[bytes]
     switched: bytes | None
+    _1_1: bool
     _reading: ResponseHead | None
     _left: int | None
     _lines: list[bytes]
@@ -127,8 +129,13 @@ class ResponseReader:
         """Take bytes; raise UpstreamProtocolError if they are no legal response."""
         if self._left is not None:
             self._count(data, self._left)
-        else:
-            self._parse(data)
+            return
+        if self.fed == 0:
+            # Cheaper than to ask the parser, which makes a string of the version.
+            self._1_1 = data.startswith(b"HTTP/1.1 ")
+        self._parse(data)
+        head = self.head
+        if head is None or head.bodyless or not self.ended:
             self._settle()
 
     def take_parts(self) -> list[bytes]:
@@ -180,13 +187,11 @@ class ResponseReader:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         lower = name.lower()
-        if self._reading is not None:
-            if lower not in _SPECIAL:
-                self.trailers.append(b"%b: %b\r\n" % (name, value))
-        elif lower in _SPECIAL:
+        if lower not in _SPECIAL:
+            lines = self._lines if self._reading is None else self.trailers
+            lines.append(b"%b: %b\r\n" % (name, value))
+        elif self._reading is None:
             self._special.setdefault(lower, []).append(value.strip(b" \t"))
-        else:
-            self._lines.append(b"%b: %b\r\n" % (name, value))
 
     def on_headers_complete(self) -> None:
         head = self._reading = self._judge_head()
@@ -202,7 +207,7 @@ class ResponseReader:
 
     def on_message_complete(self) -> None:
         head = self._reading
-        if head is not None and head.interim:
+        if head is not None and head.status < 200:
             self._on_interim(head)
         else:
             self.ended = True
@@ -212,8 +217,9 @@ class ResponseReader:
     def _judge_head(self) -> ResponseHead:
         parser = self._parser
         assert parser is not None
-        if parser.get_http_version() not in ("1.1", "1.0"):
+        if not self._1_1 and parser.get_http_version() not in ("1.1", "1.0"):
             raise UpstreamProtocolError
+        self._1_1 = False  # what follows an interim response says so for itself
         status = parser.get_status_code()
         special = self._special
         codings = special.get(b"transfer-encoding")

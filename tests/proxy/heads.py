@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from gateway.proxy.message import RequestHead
-from gateway.proxy.parser import SPECIAL, RequestLimits, RequestParser
+from gateway.proxy.parser import SPECIAL, FieldNames, RequestLimits, RequestParser
 from gateway.sandbox.errors import GatewayError
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Read:
 
 
 def make_parser(**limits: int) -> RequestParser:
-    return RequestParser(RequestLimits(**limits), SPECIAL, lambda _held: None)
+    return RequestParser(RequestLimits(**limits), FieldNames(SPECIAL), lambda _held: None)
 
 
 def read(*pieces: bytes, parser: RequestParser | None = None, **limits: int) -> Read:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import h11
@@ -46,17 +47,20 @@ class Client:
     def __init__(self) -> None:
         self.sent = b""
         self.broken = False
-        self.draining = False
-        self.writing_paused = False
+        self.front = SimpleNamespace(draining=False)
+        self.full = False
         self.deadline = math.inf
         self.exchange: Exchange | None = None
         self.holds: list[bool] = []
         self.take: Callable[[bytes], None] | None = None
         self.loop = asyncio.get_running_loop()
 
-    def send(self, *pieces: bytes) -> None:
+    def send(self, data: bytes) -> None:
         if not self.broken:
-            self.sent += b"".join(pieces)
+            self.sent += data
+
+    def send_pieces(self, pieces: list[bytes]) -> None:
+        self.send(b"".join(pieces))
 
     def break_off(self) -> None:
         self.broken = True
@@ -215,7 +219,7 @@ async def test_interim_responses_are_for_http_1_1_alone() -> None:
 @pytest.mark.parametrize("why", ["close", "draining"])
 async def test_the_connection_is_not_kept_where_either_side_ends_it(why: str) -> None:
     one = await scene(make_head(keep_alive=why != "close"))
-    one.client.draining = why == "draining"
+    one.client.front.draining = why == "draining"
     one.upstream.data_received(OK)
     await one.end()
     assert b"Connection: close\r\n" in one.client.sent
@@ -258,7 +262,9 @@ async def test_without_a_task_the_end_is_told_once_when_both_sides_have_been_giv
     exchange = Exchange(
         cast("Connection", client), make_head(), NO_BODY, upstream, TIMEOUTS, extra=b""
     )
-    exchange.start(REQUEST, lambda error: ends.append((error, upstream.reusable, client.exchange)))
+    exchange.start(
+        REQUEST, 0.0, lambda error: ends.append((error, upstream.reusable, client.exchange))
+    )
     assert client.exchange is exchange
     upstream.data_received(OK)
     assert ends == [(None, True, None)]
@@ -513,7 +519,7 @@ async def test_a_full_side_pauses_the_other() -> None:
 
 async def test_a_client_that_is_full_from_the_start_holds_the_sandbox_back() -> None:
     client = Client()
-    client.writing_paused = True
+    client.full = True
     one = await scene(client=client)
     assert one.transport.readings == [False]
     one.upstream.data_received(OK)

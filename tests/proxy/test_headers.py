@@ -18,7 +18,7 @@ from gateway.proxy.headers import (
     switching_head,
     upstream_head,
 )
-from gateway.proxy.parser import SPECIAL, RequestLimits, RequestParser
+from gateway.proxy.parser import SPECIAL, FieldNames, RequestLimits, RequestParser
 from gateway.proxy.target import TargetConfig
 from gateway.upstream.response import ResponseHead
 
@@ -184,7 +184,7 @@ def test_targets_and_credentials_never_reach_a_sandbox_by_themselves(
     name: bytes, spell: Any
 ) -> None:
     special = SPECIAL | TargetConfig().header_names() | AccessTokens.names
-    parser = RequestParser(RequestLimits(), special, lambda _held: None)
+    parser = RequestParser(RequestLimits(), FieldNames(special), lambda _held: None)
     raw = b"GET / HTTP/1.1\r\nHost: a\r\n%b: 1\r\nX-A: 1\r\n\r\n" % spell(name)
     head = read(raw, parser=parser).head
     sent = upstream_head(head, b"/", b"a", PEER, [])

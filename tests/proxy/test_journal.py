@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import json
 from dataclasses import dataclass
@@ -13,8 +12,7 @@ import pytest
 from gateway.proxy.admission import Admitted
 from gateway.proxy.body import NO_BODY
 from gateway.proxy.headers import Peer
-from gateway.proxy.journal import Entry, Journal
-from gateway.proxy.reach import Journey
+from gateway.proxy.journal import Journal
 from gateway.proxy.request import Request
 from gateway.proxy.target import Target
 from gateway.sandbox.errors import BadRequest, Forbidden, GatewayError
@@ -58,9 +56,7 @@ class Moved:
     bytes_down: int
 
 
-def journey() -> Journey:
-    target = Target(port=80, default_port=80, id="team--box")
-    return Journey(make_head(), NO_BODY, Admitted(ROUTE, 80, target, []))
+ADMITTED = Admitted(ROUTE, 80, Target(port=80, default_port=80, id="team--box"), [])
 
 
 class Desk:
@@ -72,9 +68,14 @@ class Desk:
         self.log = AccessLog(self.stream, self.instruments)
         self.journal = Journal(self.instruments, self.log, lambda: 1_700_000_000.0)
 
-    def begin(self, head: RequestHead | GatewayError | None = None) -> Entry:
-        connection = cast("Connection", Client())
-        return self.journal.begin(Request(head or make_head(), NO_BODY, connection, None))
+    def begin(self, head: RequestHead | GatewayError | None = None) -> Request:
+        request = Request(head or make_head(), NO_BODY, cast("Connection", Client()))
+        self.journal.begin(request)
+        return request
+
+    def end(self, request: Request, seconds: float = 0.25) -> None:
+        """End a request that took so long."""
+        self.journal.end(request, request.began + seconds)
 
     def lines(self) -> list[dict[str, Any]]:
         self.log.flush()
@@ -105,13 +106,13 @@ class Desk:
 
 async def test_an_answered_request_is_one_line_with_sandbox_and_sizes() -> None:
     desk = Desk()
-    entry = desk.begin(make_head(method=b"POST", target=b"/a/b?token=s3cret"))
-    entry.admitted(journey())
-    entry.saw(cast("Exchange", Moved(status=200, bytes_up=3, bytes_down=5)))
-    entry.answered()
-    desk.journal.end(entry)
+    request = desk.begin(make_head(method=b"POST", target=b"/a/b?token=s3cret"))
+    request.admitted = ADMITTED
+    request.saw(cast("Exchange", Moved(status=200, bytes_up=3, bytes_down=5)))
+    request.answered()
+    desk.end(request)
     line = desk.line()
-    assert line.pop("duration_ms") >= 0
+    assert line.pop("duration_ms") == 250.0
     assert line.pop("time").startswith("2023-11-14T22:13:")
     assert line == {
         "peer": "203.0.113.9",
@@ -133,15 +134,15 @@ async def test_no_query_and_no_field_is_ever_logged() -> None:
     secret = [b"Authorization: Bearer s3cret\r\n", b"Cookie: s3cret\r\n"]
     special = {b"x-access-token": [b"s3cret"], b"host": [b"s3cret.example"]}
     for target in (b"/x?s3cret", b"/x??s3cret", b"/?a=b&token=s3cret#"):
-        desk.journal.end(desk.begin(make_head(target=target, lines=secret, special=special)))
+        desk.end(desk.begin(make_head(target=target, lines=secret, special=special)))
     assert len(desk.lines()) == 3
     assert b"s3cret" not in desk.stream.getvalue()
 
 
 async def test_a_long_path_is_cut_and_odd_bytes_stay_one_line() -> None:
     desk = Desk()
-    desk.journal.end(desk.begin(make_head(target=b"/" + b"x" * 10_000)))
-    desk.journal.end(desk.begin(make_head(target=b'/\xe9"\\\x1b[31m')))
+    desk.end(desk.begin(make_head(target=b"/" + b"x" * 10_000)))
+    desk.end(desk.begin(make_head(target=b'/\xe9"\\\x1b[31m')))
     long, odd = desk.lines()
     assert len(long["path"]) == MAX_PATH
     assert odd["path"] == '/\xe9"\\\x1b[31m'
@@ -149,9 +150,9 @@ async def test_a_long_path_is_cut_and_odd_bytes_stay_one_line() -> None:
 
 async def test_a_refusal_is_logged_by_its_reason() -> None:
     desk = Desk()
-    entry = desk.begin()
-    entry.refused(Forbidden())
-    desk.journal.end(entry)
+    request = desk.begin()
+    request.refused(Forbidden())
+    desk.end(request)
     line = desk.line()
     assert (line["outcome"], line["reason"], line["status"]) == ("refused", "forbidden", 403)
     assert "sandbox" not in line
@@ -160,59 +161,56 @@ async def test_a_refusal_is_logged_by_its_reason() -> None:
 
 async def test_what_was_no_request_has_no_method_and_no_path() -> None:
     desk = Desk()
-    entry = desk.begin(BadRequest())
-    entry.refused(BadRequest())
-    desk.journal.end(entry)
+    request = desk.begin(BadRequest())
+    request.refused(BadRequest())
+    desk.end(request)
     assert not {"method", "path"} & set(desk.line())
 
 
 async def test_an_answer_of_the_gateways_own_is_local() -> None:
     desk = Desk()
-    entry = desk.begin()
-    entry.answered_here(204)
-    desk.journal.end(entry)
+    request = desk.begin()
+    request.answered_here(204)
+    desk.end(request)
     assert (desk.line()["outcome"], desk.line()["status"]) == ("local", 204)
 
 
 @pytest.mark.parametrize(("status", "logged"), [(0, 499), (200, 200)])
 async def test_a_client_that_left_is_gone(status: int, logged: int) -> None:
     desk = Desk()
-    entry = desk.begin()
-    entry.saw(cast("Exchange", Moved(status=status, bytes_up=0, bytes_down=0)))
-    entry.client_gone()
-    desk.journal.end(entry)
+    request = desk.begin()
+    request.saw(cast("Exchange", Moved(status=status, bytes_up=0, bytes_down=0)))
+    request.client_gone()
+    desk.end(request)
     assert (desk.line()["outcome"], desk.line()["status"]) == ("gone", logged)
 
 
 async def test_what_ends_in_no_other_way_was_broken_off() -> None:
     desk = Desk()
-    entry = desk.begin()
-    entry.saw(cast("Exchange", Moved(status=200, bytes_up=0, bytes_down=7)))
-    desk.journal.end(entry)
+    request = desk.begin()
+    request.saw(cast("Exchange", Moved(status=200, bytes_up=0, bytes_down=7)))
+    desk.end(request)
     assert desk.line()["outcome"] == "broken"
     assert desk.counted() == {("broken", ""): 1}
 
 
 async def test_two_tries_are_one_request_with_the_bytes_of_both() -> None:
     desk = Desk()
-    entry = desk.begin()
-    entry.saw(cast("Exchange", Moved(status=0, bytes_up=2, bytes_down=0)))
-    entry.saw(cast("Exchange", Moved(status=200, bytes_up=2, bytes_down=5)))
-    entry.answered()
-    desk.journal.end(entry)
+    request = desk.begin()
+    request.saw(cast("Exchange", Moved(status=0, bytes_up=2, bytes_down=0)))
+    request.saw(cast("Exchange", Moved(status=200, bytes_up=2, bytes_down=5)))
+    request.answered()
+    desk.end(request)
     line = desk.line()
     assert (line["status"], line["bytes_up"], line["bytes_down"]) == (200, 4, 5)
 
 
 async def test_the_wait_of_a_woken_request_is_logged() -> None:
     desk = Desk()
-    target = Target(port=80, default_port=80, path=b"/", id="team--box")
     for waited in (None, 1.5):
-        entry = desk.begin()
-        entry.journey = Journey(make_head(), NO_BODY, Admitted(ROUTE, 80, target, []))
-        if waited is not None:
-            entry.journey.woke(waited)
-        desk.journal.end(entry)
+        request = desk.begin()
+        request.admitted, request.wake_seconds = ADMITTED, waited
+        desk.end(request)
     warm, cold = desk.lines()
     assert "wake_ms" not in warm
     assert cold["wake_ms"] == 1500.0
@@ -222,18 +220,18 @@ async def test_requests_under_way_are_counted_until_their_end() -> None:
     desk = Desk()
     first, second = desk.begin(), desk.begin()
     assert (desk.journal.in_flight, desk.in_flight()) == (2, 2)
-    desk.journal.end(first)
+    desk.end(first)
     assert desk.journal.in_flight == 1
-    desk.journal.end(second)
+    desk.end(second)
     assert (desk.journal.in_flight, desk.in_flight()) == (0, 0)
 
 
 async def test_without_a_log_requests_are_counted_all_the_same() -> None:
     instruments = Instruments()
     journal = Journal(instruments, None, lambda: 0.0)
-    entry = journal.begin(Request(make_head(), NO_BODY, cast("Connection", Client()), None))
-    await asyncio.sleep(0)
-    journal.end(entry)
+    request = Request(make_head(), NO_BODY, cast("Connection", Client()))
+    journal.begin(request)
+    journal.end(request, request.began)
     durations = [
         sample.value
         for metric in instruments.collect()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import h11
 import pytest
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.proxy.body import HIGH_WATER
 from gateway.proxy.message import RequestHead
-from gateway.proxy.parser import SPECIAL, Phase, RequestLimits, RequestParser
+from gateway.proxy.parser import SPECIAL, FieldNames, Phase, RequestLimits, RequestParser
 from gateway.sandbox.errors import (
     BadRequest,
     GatewayError,
@@ -23,9 +23,6 @@ from gateway.sandbox.errors import (
 )
 
 from .heads import Gathered, Read, cut, make_parser, read
-
-if TYPE_CHECKING:
-    from gateway.proxy.body import RequestBody
 
 GET = b"GET /a HTTP/1.1\r\nHost: a\r\n\r\n"
 POST = b"POST /b HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc"
@@ -295,7 +292,7 @@ def test_a_flood_of_tiny_chunks_comes_as_one_piece_a_read() -> None:
 
 def test_a_body_that_nobody_reads_stops_the_connection_being_read() -> None:
     holds: list[bool] = []
-    parser = RequestParser(RequestLimits(), SPECIAL, holds.append)
+    parser = RequestParser(RequestLimits(), FieldNames(SPECIAL), holds.append)
     raw = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n"
     ((_, body),) = parser.feed_data(raw + b"x" * HIGH_WATER)[0]
     assert holds == []
@@ -363,15 +360,20 @@ def test_an_upgrade_that_connection_does_not_name_is_none() -> None:
 
 
 def offered(*pieces: bytes, take: bool = True) -> tuple[list[bytes], list[bytes]]:
-    """Read pieces; return the targets that were offered, and those that were returned."""
-    offers: list[bytes] = []
-
-    def begin(head: RequestHead | GatewayError, _body: RequestBody) -> bool:
-        offers.append(head.target if isinstance(head, RequestHead) else b"error")
-        return take
-
-    parser = RequestParser(RequestLimits(), SPECIAL, lambda _held: None, begin)
-    return offers, targets(read(*pieces, parser=parser))
+    """Feed pieces; return the targets that could be taken alone, and those that were left."""
+    offers, parser, left = [], make_parser(), Read()
+    for piece in pieces:
+        parser.feed(piece)
+        alone = parser.take_alone()
+        if alone is not None:
+            head = alone[0]
+            assert isinstance(head, RequestHead)
+            offers.append(head.target)
+            if take:
+                parser.messages.clear()
+        for head, _ in parser.feed_data(b"")[0]:
+            left.heads.append(type(head) if isinstance(head, GatewayError) else head)
+    return offers, targets(left)
 
 
 @pytest.mark.parametrize("raw", [GET, POST, CHUNKED, CLOSE])
