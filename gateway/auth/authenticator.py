@@ -35,6 +35,10 @@ class Authenticator(Protocol):
     def names(self) -> frozenset[bytes]:
         """Return the fields that carry credentials: they reach a sandbox only if passed on."""
 
+    @property
+    def timeless(self) -> bool:
+        """Return whether the same fields and the same route are judged the same at any time."""
+
     def check(self, fields: Fields, route: Route | None, now: float) -> list[bytes]:
         """Return the lines of credential fields that go on to the sandbox.
 
@@ -47,6 +51,7 @@ class NoAuth:
     """Everybody may reach everything; another layer guards the way here."""
 
     names: frozenset[bytes] = frozenset()
+    timeless = True
 
     def check(self, fields: Fields, route: Route | None, now: float) -> list[bytes]:  # noqa: ARG002
         """Let everything pass; all fields are ordinary and go on by themselves."""
@@ -59,6 +64,7 @@ class AccessTokens:
     """`X-Access-Token` must be the sandbox's own token."""
 
     names = frozenset({ACCESS_TOKEN})
+    timeless = True
 
     def __init__(self, *, allow_tokenless: bool = False) -> None:
         """With `allow_tokenless`, a sandbox that has no token is open to all."""
@@ -89,6 +95,7 @@ class ScopedTokens:
     """A token that we signed for one sandbox, until a time."""
 
     names = frozenset({TRAFFIC_TOKEN, AUTHORIZATION})
+    timeless = False
 
     def __init__(self, keys: Mapping[str, bytes]) -> None:
         """`keys`: secrets by key id, each of at least 32 bytes."""

@@ -49,6 +49,7 @@ class Admission:
     def admit(self, head: RequestHead, targets: list[Target], now: float) -> Admitted:
         """Admit a request that names `targets`, the first of which counts.
 
+        The same fields and the same route are admitted as before, unless time can end a right.
         The order is what keeps the gateway from being an oracle: nothing that depends on whether
         a sandbox exists is answered before the credential has been judged.
         """
@@ -56,28 +57,15 @@ class Admission:
         unfound: SandboxNotFound | AmbiguousTarget | None = None
         route: Route | None = None
         try:
-            route = self._find(target)
+            route = target.find(self._registry)
         except (SandboxNotFound, AmbiguousTarget) as error:
             unfound = error
-        passed_on = self._check(head, route, unfound, now)
-        if route is None:
-            raise unfound or SandboxNotFound
-        port = target.port_for(route)
-        if len(targets) > 1:
-            self._check_agreement(targets, route, port)
-        if not route.allows_port(port):
-            raise Forbidden("The sandbox does not allow this port.")
-        return Admitted(route, port, target, passed_on)
-
-    def _check(
-        self,
-        head: RequestHead,
-        route: Route | None,
-        unfound: SandboxNotFound | AmbiguousTarget | None,
-        now: float,
-    ) -> list[bytes]:
+        findings = head.findings
+        before = findings.admitted
+        if before is not None and before.route is route and findings.targets is targets:
+            return before
         try:
-            return self._authenticator.check(head.special, route, now)
+            passed_on = self._authenticator.check(head.special, route, now)
         except (Unauthenticated, Forbidden, SandboxNotFound) as refusal:
             if not self._synced():
                 # The sandbox may exist and not be known yet; one that is known says the same.
@@ -85,18 +73,23 @@ class Admission:
             if isinstance(refusal, SandboxNotFound):
                 raise unfound or refusal from None
             raise
-
-    def _find(self, target: Target) -> Route:
-        route = target.find(self._registry)
-        if target.uid is not None and target.uid != route.uid:
-            raise SandboxNotFound
-        return route
+        if route is None:
+            raise unfound or SandboxNotFound
+        port = target.port or target.port_for(route)
+        if len(targets) > 1:
+            self._check_agreement(targets, route, port)
+        if route.ports is not None and port not in route.ports:
+            raise Forbidden("The sandbox does not allow this port.")
+        admitted = Admitted(route, port, target, passed_on)
+        if self._authenticator.timeless:
+            findings.admitted = admitted
+        return admitted
 
     def _check_agreement(self, targets: list[Target], route: Route, port: int) -> None:
         """Refuse a request whose schemes name different sandboxes or ports."""
         for other in targets[1:]:
             try:
-                agrees = self._find(other) is route
+                agrees = other.find(self._registry) is route
             except (SandboxNotFound, AmbiguousTarget):
                 agrees = False
             if not agrees:

@@ -21,8 +21,11 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
 
+    from gateway.proxy.body import RequestBody
     from gateway.proxy.exchange import Exchange
     from gateway.proxy.front import Front
+    from gateway.proxy.message import RequestHead
+    from gateway.sandbox.errors import GatewayError
 
 _LOG = logging.getLogger(__name__)
 
@@ -159,38 +162,34 @@ class Connection(RequestHandler):
 
     # ---- requests that need no task
 
-    def _begin_alone(self, data: bytes) -> bool:
-        """Begin the request that `data` brings, if it is the only one and waits for nothing.
+    def _begin(self, head: RequestHead | GatewayError, body: RequestBody) -> bool:
+        """Begin the only request that is here, if nothing has to be waited for.
 
         Most requests are of that kind. aiohttp's loop, which makes a task of each, never sees
         them; what the client sends meanwhile is set aside until the answer is done.
         """
-        parser = self._parser
-        parser.feed(data)
-        alone = parser.take_alone()
-        if alone is None:
-            return False
         self._aside = []
-        head, body = alone
         if self.front.begin(Request(head, body, self)):
-            parser.messages.clear()
             return True
         self._aside = None
         return False
 
     def ended(self, now: float, *, keep_alive: bool) -> None:
-        """End a request that was begun by `_begin_alone`."""
-        self.end_request(now, keep_alive=keep_alive)
+        """End a request that was begun by `_begin`."""
         aside, self._aside = self._aside, None
         self._phase = _BETWEEN
         if not keep_alive:
+            self.end_request(now, keep_alive=False)
             self.force_close()
-        elif aside:
+            return
+        self.busy = False
+        self._read_deadline = now + self.front.config.keep_alive_timeout
+        if aside:
             self._hold(_HOLD_ASIDE, False)
             self.data_received(b"".join(aside))
 
     def hand_over(self, request: Request) -> None:
-        """Give a request begun by `_begin_alone` to aiohttp's loop: it has to wait after all."""
+        """Give a request begun by `_begin` to aiohttp's loop: it has to wait after all."""
         self._messages.append((cast("Any", request), cast("Any", request.body)))
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
@@ -225,12 +224,15 @@ class Connection(RequestHandler):
             self._hold(_HOLD_ASIDE, True)
             return
         waiter = self._waiter
-        if waiter is None or waiter.done() or self.busy or self._messages:
+        if waiter is None or self.busy or self._messages or waiter.done():
             # A request before this one is queued, or is just being given to its task.
             super().data_received(data)
-        elif self._begin_alone(data):
-            return
         else:
+            alone = self._parser.feed(data)
+            if alone is not None:
+                if self._begin(*alone):
+                    return
+                self._parser.messages.append(alone)
             super().data_received(b"")  # it asks the parser for what has come
         if self._parser is not None and self._parser.phase is not self._phase:
             self._watch_reading(self._loop.time())

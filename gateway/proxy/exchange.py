@@ -27,9 +27,8 @@ if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Sequence
 
-    from gateway.proxy.body import RequestBody
-    from gateway.proxy.client import Connection
     from gateway.proxy.message import RequestHead
+    from gateway.proxy.request import Request
     from gateway.upstream.connection import UpstreamConnection
     from gateway.upstream.response import ResponseHead
 
@@ -83,8 +82,9 @@ _SMALL: Final = 16 * 1024
 class Exchange:
     """One request on one upstream connection: begun by `start`, or by `run` within a task.
 
-    After its end: `keep_alive` says whether the client's connection may serve another request, and
-    `untouched` whether a failed one cannot have reached the sandbox.
+    The status and the bytes moved are noted in the request. After the end `keep_alive` says whether
+    the client's connection may serve another request, and `untouched` whether a failed one cannot
+    have reached the sandbox.
     """
 
     __slots__ = (
@@ -94,61 +94,56 @@ class Exchange:
         "_extra",
         "_frames",
         "_head",
-        "_loop",
         "_on_end",
         "_request_ended",
         "_timeouts",
-        "_upstream",
         "_upstream_full",
-        "bytes_down",
-        "bytes_up",
         "keep_alive",
+        "request",
         "stage",
-        "status",
         "untouched",
+        "upstream",
     )
 
     def __init__(
         self,
-        client: Connection,
+        request: Request,
         head: RequestHead,
-        body: RequestBody,
         upstream: UpstreamConnection,
         timeouts: Timeouts,
-        extra: bytes,
+        extra: bytes = b"",
     ) -> None:
-        """`extra` are whole lines that the response's head gets besides its own."""
-        self._client = client
+        """`head` is the request's; `extra` are whole lines that the response's head gets more."""
+        self.request = request
+        self.upstream = upstream
+        self._client = request.connection
         self._head = head
-        self._body = body
-        self._upstream = upstream
+        self._body = request.body
         self._timeouts = timeouts
         self._extra = extra
-        self._loop = client.loop
-        self._on_end: Callable[[Exception | None], None] | None = None
+        self._on_end: Callable[[Exchange, Exception | None], None] | None = None
         self._chunk_down = False
         self._request_ended = False
         self._upstream_full = False
         self._frames: FrameBoundary | None = None
         self.stage = _SENDING
-        self.status = 0
         self.keep_alive = False
         self.untouched = False
-        self.bytes_up = 0
-        self.bytes_down = 0
 
-    def start(self, request: bytes, now: float, on_end: Callable[[Exception | None], None]) -> None:
-        """Send `request` (a whole head) and the body, relay the response.
+    def start(
+        self, sent: bytes, now: float, on_end: Callable[[Exchange, Exception | None], None]
+    ) -> None:
+        """Send the head as it is to be `sent`, and the body; relay the response.
 
         `now` is by the loop's clock. `on_end` is called once, when both sides have been given back:
         with None for a response relayed to its end, with a GatewayError if nothing was sent to the
         client, with ResponseBrokenOff or ClientGone if it is of no use to answer any more.
         """
-        client, upstream = self._client, self._upstream
+        client, upstream = self._client, self.upstream
         self._on_end = on_end
         client.exchange = self
         upstream.begin(self, to_head=self._head.method == b"HEAD")
-        upstream.write(request)
+        upstream.write(sent)
         if self._head.length == 0:
             self._request_ended = True
             self.stage = _SENT
@@ -159,11 +154,12 @@ class Exchange:
         if client.full:
             self.client_full(True)
 
-    async def run(self, request: bytes) -> None:
+    async def run(self, sent: bytes) -> None:
         """Do all of `start` and wait for the end; raise the error that it ended with."""
-        done: asyncio.Future[None] = self._loop.create_future()
+        loop = self._client.loop
+        done: asyncio.Future[None] = loop.create_future()
 
-        def on_end(error: Exception | None) -> None:
+        def on_end(_: Exchange, error: Exception | None) -> None:
             if done.done():
                 return
             if error is None:
@@ -171,7 +167,7 @@ class Exchange:
             else:
                 done.set_exception(error)
 
-        self.start(request, self._loop.time(), on_end)
+        self.start(sent, loop.time(), on_end)
         try:
             await done
         finally:
@@ -181,7 +177,7 @@ class Exchange:
 
     def _let_go(self) -> None:
         """Give both sides back as they were; an upstream in mid-message is of no more use."""
-        client, upstream = self._client, self._upstream
+        client, upstream = self._client, self.upstream
         if self._head.length != 0:
             self._body.detach()
         if not self._request_ended:
@@ -193,13 +189,15 @@ class Exchange:
         client.deadline = math.inf
 
     def _end(self, error: Exception | None) -> None:
-        on_end, self._on_end = self._on_end, None
+        on_end = self._on_end
         if on_end is not None:
+            self._on_end = None
             self._let_go()
-            on_end(error)
+            on_end(self, error)
 
     def _arm(self, seconds: float) -> None:
-        self._client.deadline = self._loop.time() + seconds
+        client = self._client
+        client.deadline = client.loop.time() + seconds
 
     def _break_off(self) -> None:
         # In this order: losing its connection cancels the handler, which then tells another story.
@@ -210,18 +208,18 @@ class Exchange:
     # ---- the request's body
 
     def body_data(self, data: bytes) -> None:
-        self.bytes_up += len(data)
+        self.request.bytes_up += len(data)
         if self._head.length is None:
-            self._upstream.write(b"%x\r\n%b\r\n" % (len(data), data))
+            self.upstream.write(b"%x\r\n%b\r\n" % (len(data), data))
         else:
-            self._upstream.write(data)
+            self.upstream.write(data)
         if self.stage is _SENDING:
             self._arm(self._timeouts.progress)
 
     def body_end(self, trailers: list[bytes]) -> None:
         self._request_ended = True
         if self._head.length is None:
-            self._upstream.write(b"0\r\n%b\r\n" % b"".join(trailers))
+            self.upstream.write(b"0\r\n%b\r\n" % b"".join(trailers))
         if self.stage is _SENDING:
             self.stage = _SENT
             self._arm(self._timeouts.response_head)
@@ -244,7 +242,7 @@ class Exchange:
             out.append(self._begin_response(head))
         if parts:
             size = sum(map(len, parts))
-            self.bytes_down += size
+            self.request.bytes_down += size
             if self._chunk_down:
                 out.append(b"%x\r\n" % size)
                 out += parts
@@ -252,10 +250,10 @@ class Exchange:
             else:
                 out += parts
         if ended and self._chunk_down:
-            out.append(b"0\r\n%b\r\n" % b"".join(self._upstream.trailers))
+            out.append(b"0\r\n%b\r\n" % b"".join(self.upstream.trailers))
         if len(out) == 1:
             self._client.send(out[0])
-        elif self.bytes_down < _SMALL:
+        elif self.request.bytes_down < _SMALL:
             self._client.send(b"".join(out))  # one write is cheaper than a copy of little
         elif out:
             self._client.send_pieces(out)
@@ -265,7 +263,7 @@ class Exchange:
     def _begin_response(self, response: ResponseHead) -> bytes:
         request = self._head
         self.stage = _ANSWERED
-        self.status = response.status
+        self.request.status = response.status
         self._client.deadline = math.inf
         to_length = response.bodyless or response.length is not None
         self._chunk_down = not to_length and request.http_1_1
@@ -300,7 +298,7 @@ class Exchange:
             self._end(UpstreamProtocolError())
             return
         self.stage = _TUNNEL
-        self.status = head.status
+        self.request.status = head.status
         self._arm(self._timeouts.tunnel_idle)
         self._client.send_pieces([headers.switching_head(head, extra=self._extra), early])
         if self._head.upgrade == WEBSOCKET:
@@ -309,16 +307,16 @@ class Exchange:
         self._client.start_tunnel(self._tunnel_up)
 
     def tunnelled(self, data: bytes) -> None:
-        self.bytes_down += len(data)
+        self.request.bytes_down += len(data)
         self._arm(self._timeouts.tunnel_idle)
         if self._frames is not None:
             self._frames.feed(data)
         self._client.send(data)
 
     def _tunnel_up(self, data: bytes) -> None:
-        self.bytes_up += len(data)
+        self.request.bytes_up += len(data)
         self._arm(self._timeouts.tunnel_idle)
-        self._upstream.write(data)
+        self.upstream.write(data)
 
     def end_tunnel(self) -> None:
         """End a tunnel, if this is one; a WebSocket's client is told to come again (6455 §7.4)."""
@@ -336,7 +334,7 @@ class Exchange:
 
     def client_full(self, full: bool) -> None:
         """The client does not read fast enough, or does again."""
-        self._upstream.hold(full)
+        self.upstream.hold(full)
         if self.stage is _ANSWERED:
             self._client.deadline = math.inf
             if full:
@@ -346,8 +344,8 @@ class Exchange:
         """The client left: the sandbox is told at once, by the end of its connection."""
         if self._on_end is None:
             return
-        self._upstream.release()
-        self._upstream.abort()
+        self.upstream.release()
+        self.upstream.abort()
         self._end(None if self.stage is _TUNNEL else ClientGone())
 
     def expire(self) -> None:

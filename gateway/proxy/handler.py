@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.proxy import answers, headers
@@ -57,6 +56,7 @@ class Proxy:
         self._preserve_host = config.preserve_host
         self._clock = clock
         self._loop = asyncio.get_running_loop()
+        self._on_end = self._end  # bound once
 
     def begin(self, request: Request) -> bool:
         """Forward a request at once if nothing has to be waited for; return whether that is so.
@@ -80,30 +80,20 @@ class Proxy:
         request.admitted = admitted
         request.connection.busy = True
         self._journal.begin(request)
-        exchange = self._exchange(request, head, admitted, upstream)
-        exchange.start(
-            self._head_for(request, head, admitted, upstream),
-            request.began,
-            partial(self._on_end, request, exchange, upstream),
-        )
+        exchange = Exchange(request, head, upstream, self._timeouts_for(admitted))
+        sent = self._head_for(request, head, admitted, upstream)
+        exchange.start(sent, request.began, self._on_end)
         return True
 
-    def _on_end(
-        self,
-        request: Request,
-        exchange: Exchange,
-        upstream: UpstreamConnection,
-        error: Exception | None,
-    ) -> None:
+    def _end(self, exchange: Exchange, error: Exception | None) -> None:
         """End what `begin` began."""
-        now = self._loop.time()
-        self._pool.give_back(upstream, now)
+        request, now = exchange.request, self._loop.time()
+        self._pool.give_back(exchange.upstream, now)
         if isinstance(error, UpstreamReset) and may_repeat(request, exchange):
             request.again = True
             self._journal.forget()
             request.connection.hand_over(request)
             return
-        request.saw(exchange)
         if error is None:
             request.outcome = ANSWERED
             keep_alive = exchange.keep_alive
@@ -186,7 +176,7 @@ class Proxy:
             finally:
                 request.wake_seconds = journey.wake_seconds
             extra = _cold_start(journey) if journey.cold else b""
-            exchange = self._exchange(request, head, admitted, upstream, extra)
+            exchange = Exchange(request, head, upstream, self._timeouts_for(admitted), extra)
             try:
                 await exchange.run(self._head_for(request, head, admitted, upstream))
             except UpstreamReset:
@@ -195,37 +185,28 @@ class Proxy:
                 request.again = True
                 continue
             finally:
-                request.saw(exchange)
                 self._pool.give_back(upstream, self._loop.time())
             request.answered()
             return exchange.keep_alive
 
-    def _exchange(
-        self,
-        request: Request,
-        head: RequestHead,
-        admitted: Admitted,
-        upstream: UpstreamConnection,
-        extra: bytes = b"",
-    ) -> Exchange:
-        timeouts = self._timeouts
+    def _timeouts_for(self, admitted: Admitted) -> Timeouts:
         wished = admitted.target.timeout
-        if wished is not None:
-            timeouts = timeouts.with_response_head(wished)
-        return Exchange(request.connection, head, request.body, upstream, timeouts, extra)
+        return self._timeouts if wished is None else self._timeouts.with_response_head(wished)
 
     def _head_for(
         self, request: Request, head: RequestHead, admitted: Admitted, upstream: UpstreamConnection
     ) -> bytes:
         """Return the head to send to the sandbox."""
-        host = head.first(b"host") if self._preserve_host else None
-        return headers.upstream_head(
-            head,
-            admitted.target.path or head.target,
-            host or upstream.authority,
-            request.connection.peer,
-            admitted.passed_on,
-        )
+        target = admitted.target.path or head.target
+        passed_on, sent = admitted.passed_on, head.findings.sent
+        if sent is None or passed_on:
+            host = head.first(b"host") if self._preserve_host else None
+            sent = headers.upstream_fields(
+                head, host or upstream.authority, request.connection.peer, passed_on
+            )
+            if host and not passed_on:
+                head.findings.sent = sent
+        return b"%b %b HTTP/1.1\r\n%b" % (head.method, target, sent)
 
 
 def may_repeat(request: Request, exchange: Exchange) -> bool:
@@ -236,7 +217,7 @@ def may_repeat(request: Request, exchange: Exchange) -> bool:
         head.method,
         exchange.stage,
         untouched=exchange.untouched,
-        body_consumed=exchange.bytes_up > 0,
+        body_consumed=request.bytes_up > 0,
         again=request.again,
     )
 

@@ -50,14 +50,18 @@ def upstream_head(
     `target` is in origin-form, `host` the Host to send, `passed_on` whole lines of special fields
     that go on to this sandbox all the same.
     """
+    fields = upstream_fields(head, host, peer, passed_on)
+    return b"%b %b HTTP/1.1\r\n%b" % (head.method, target, fields)
+
+
+def upstream_fields(head: RequestHead, host: bytes, peer: Peer, passed_on: list[bytes]) -> bytes:
+    """Return all of `upstream_head` but the first line."""
     special = head.special
     lines = head.lines
     if b"connection" in special:
         lines = _without_named(lines, special[b"connection"])
     asked = special[b"host"][0] if b"host" in special else b""
-    return b"%b %b HTTP/1.1\r\nHost: %b\r\n%b%b%b%b%b%b\r\n" % (
-        head.method,
-        target,
+    return b"Host: %b\r\n%b%b%b%b%b%b\r\n" % (
         host,
         b"".join(lines),
         b"".join(passed_on) if passed_on else b"",

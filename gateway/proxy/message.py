@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from gateway.proxy.admission import Admitted
+    from gateway.proxy.target import Target
 
 #: A header section splits in two while it is parsed: `special` fields are read or rewritten by the
 #: gateway, all others are kept as the lines they were, ready to be sent on.
 Special = dict[bytes, list[bytes]]
 
 WEBSOCKET: Final = b"websocket"
+
+
+class Findings:
+    """What was found out about the fields of a head, so that it need not be found out again.
+
+    A client repeats its fields from request to request; the heads of one connection whose fields
+    are the same, byte for byte, share these. `targets` are those that the fields alone name,
+    `admitted` is where they led, `sent` what a sandbox is sent of them. None: not known yet.
+    """
+
+    __slots__ = ("admitted", "sent", "targets")
+
+    def __init__(self) -> None:
+        self.targets: list[Target] | None = None
+        self.admitted: Admitted | None = None
+        self.sent: bytes | None = None
 
 
 @dataclass(slots=True)
@@ -32,6 +51,7 @@ class RequestHead:
     length: int | None
     keep_alive: bool
     upgrade: bytes | None = None
+    findings: Findings = field(default_factory=Findings, compare=False, repr=False)
 
     @property
     def size(self) -> int:

@@ -7,6 +7,7 @@ has the few methods that `aiohttp.web_protocol.RequestHandler` calls; tests pin 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Final
@@ -78,6 +79,15 @@ _HEAD: Final = Phase.HEAD
 _BODY: Final = Phase.BODY
 
 
+#: The first line of a request in its plainest form; everything else is llhttp's to judge.
+_REQUEST_LINE = re.compile(
+    rb"(DELETE|GET|HEAD|OPTIONS|PATCH|POST|PUT) (/[A-Za-z0-9._~!$&'()*+,;=:@/?%-]*) HTTP/1\.1"
+)
+#: A head up to this size is remembered, for the next one may have the same fields.
+_MEMORABLE: Final = 4096
+#: Ends no bytes that a client sends.
+_NEVER: Final = b"\r\n\r\n\0\r\n\r\n"
+
 #: What becomes of a field that is not special: it is passed on, or dropped.
 ORDINARY: Final = b""
 DROPPED: Final = None
@@ -123,6 +133,8 @@ class RequestParser:
         "_fed",
         "_hold",
         "_known",
+        "_last_fields",
+        "_last_head",
         "_limits",
         "_lines",
         "_names",
@@ -165,13 +177,22 @@ class RequestParser:
         self._received = 0
         self._fed = 0
         self._seen = 0
+        self._last_head: RequestHead | None = None
+        self._last_fields = _NEVER
         self.on_message_begin()
         self.phase = _BETWEEN
 
-    def feed(self, data: bytes) -> None:
-        """Take bytes from the wire; the requests that begin in them are added to `messages`."""
+    def feed(self, data: bytes) -> Message | None:
+        """Take bytes from the wire; the requests that begin in them are added to `messages`.
+
+        But one that comes alone, and is whole, is returned.
+        """
         if self._dead:
-            return
+            return None
+        if data.endswith(self._last_fields):
+            again = self._repeat(data)
+            if again is not None:
+                return again
         if self.phase is _BETWEEN:
             self._seen = len(data)
             self._progressed = True
@@ -188,13 +209,11 @@ class RequestParser:
             self._flush_body()
         if not (self._progressed or self._dead):
             self._bound(len(data))
-
-    def take_alone(self) -> Message | None:
-        """Return the request that has come if it is the only one, whole, and nothing follows it."""
-        messages = self.messages
-        if len(messages) != 1 or self.phase is not _BETWEEN or self._upgraded:
+        if len(self.messages) != 1 or self.phase is not _BETWEEN or self._upgraded:
             return None
-        return messages[0]
+        alone = self.messages.pop()
+        self._remember(alone[0], data)
+        return alone
 
     # ---- what aiohttp's server calls
 
@@ -204,7 +223,9 @@ class RequestParser:
         With no data, what has been fed before is returned.
         """
         if data:
-            self.feed(data)
+            alone = self.feed(data)
+            if alone is not None:
+                return [alone], False, b""
         messages = self.messages
         if not messages:
             return messages, False, b""
@@ -317,6 +338,38 @@ class RequestParser:
         self._dead = self._closing
 
     # ---- the parts of it
+
+    def _remember(self, head: RequestHead | GatewayError, data: bytes) -> None:
+        """Remember the fields of a request that came alone, whole, and without a body."""
+        line = _REQUEST_LINE.match(data)
+        if (
+            line is not None
+            and self._seen == len(data) <= min(_MEMORABLE, self._limits.max_head)
+            and data.endswith(b"\r\n\r\n")
+            and data.startswith(b"\r\n", line.end())
+            and isinstance(head, RequestHead)
+            and head.length == 0
+            and head.keep_alive
+            and head.upgrade is None
+        ):
+            self._last_head = head
+            self._last_fields = data[line.end() :]
+
+    def _repeat(self, data: bytes) -> Message | None:
+        """Return a request that has the same fields as the last; None if it is unclear.
+
+        Most clients send the same fields again and again: only the first line is new then.
+        """
+        like = self._last_head
+        line = _REQUEST_LINE.fullmatch(data, 0, len(data) - len(self._last_fields))
+        if like is None or line is None or self.phase is not _BETWEEN or self.messages:
+            return None
+        method, target = line.groups()
+        if len(target) > self._limits.max_uri:
+            return None
+        special, lines, findings = like.special, like.lines, like.findings
+        head = RequestHead(method, target, True, special, lines, 0, True, None, findings)
+        return head, NO_BODY
 
     def _check_size(self) -> None:
         """Judge a head of which it is not clear that it is small enough."""

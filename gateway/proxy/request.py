@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from gateway.proxy.admission import Admitted
     from gateway.proxy.body import RequestBody
     from gateway.proxy.client import Connection
-    from gateway.proxy.exchange import Exchange
     from gateway.proxy.message import RequestHead
     from gateway.sandbox.errors import GatewayError
 
@@ -88,12 +87,6 @@ class Request:
         self.reason = ""
         self.status = self.bytes_up = self.bytes_down = 0
         self._task = task
-
-    def saw(self, exchange: Exchange) -> None:
-        """Take what an exchange moved, however it ended."""
-        self.status = exchange.status
-        self.bytes_up += exchange.bytes_up
-        self.bytes_down += exchange.bytes_down
 
     def answered(self) -> None:
         """The sandbox's response was relayed to its end."""

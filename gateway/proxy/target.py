@@ -13,7 +13,7 @@ from enum import Enum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from gateway.sandbox.errors import InvalidTarget
+from gateway.sandbox.errors import InvalidTarget, SandboxNotFound
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -99,8 +99,12 @@ class Target:
     def find(self, registry: Registry) -> Route:
         """Return the route; raise SandboxNotFound or AmbiguousTarget."""
         if self.id is not None:
-            return registry.by_id(self.id)
-        return registry.by_name(self.namespace, self.name)
+            route = registry.by_id(self.id)
+        else:
+            route = registry.by_name(self.namespace, self.name)
+        if self.uid is not None and self.uid != route.uid:
+            raise SandboxNotFound
+        return route
 
     def port_for(self, route: Route) -> int:
         """Return the port: the one named, the scheme's, or the only one the sandbox has."""
@@ -133,12 +137,19 @@ class TargetReader:
 
         Raise InvalidTarget where one is malformed.
         """
-        config, special = self._config, head.special
+        found = head.findings.targets
+        if found is None:
+            found = head.findings.targets = self._by_fields(head.special)
+        if self._path and head.target.startswith(self._prefix):
+            return [*found, self._read_path(head.target)]
+        return found
+
+    def _by_fields(self, special: Special) -> list[Target]:
+        config = self._config
         found = []
-        if self._e2b and config.e2b_id in special:
-            named = _one(special, config.e2b_id), _one(special, config.e2b_port)
-            found.append(self._by_e2b(*named))
-        if self._agent and config.agent_id in special:
+        if config.e2b_id in special and self._e2b:
+            found.append(self._by_e2b(_one(special, config.e2b_id), _one(special, config.e2b_port)))
+        if config.agent_id in special and self._agent:
             found.append(
                 self._by_agent_sandbox(
                     _one(special, config.agent_id),
@@ -152,8 +163,6 @@ class TargetReader:
             by_host = self._by_host(_one(special, b"host"))
             if by_host is not None:
                 found.append(by_host)
-        if self._path and head.target.startswith(self._prefix):
-            found.append(self._read_path(head.target))
         return found
 
     def _read_e2b(self, sandbox_id: bytes | None, port: bytes | None) -> Target:

@@ -53,10 +53,9 @@ _FORWARD: Final = Verdict.FORWARD
 
 def outcome(route: Route, now: float) -> Outcome:
     """Judge a request for `route` at `now`: a verdict, or the error that answers it."""
-    state = route.state_at(now)
-    if state is _RUNNING:
+    if route.state is _RUNNING and (route.expires_at is None or now < route.expires_at):
         return _FORWARD  # both rows of the table, without hashing an enum: the hot path
-    return TABLE[state, route.wake.enabled]
+    return TABLE[route.state_at(now), route.wake.enabled]
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ _SPECIAL: Final = frozenset(
     }
 )
 _BODYLESS: Final = frozenset({204, 304})
+_KEEP: Final = [b"keep-alive"]
 _HARMLESS_TOKENS: Final = frozenset({b"close", b"keep-alive", b"upgrade", b""})
 
 #: More than this without a head being complete is no head.
@@ -114,16 +115,12 @@ class ResponseReader:
     def begin(self, *, to_head: bool) -> None:
         """Expect the response to a request; `to_head`: to HEAD, which gets no body."""
         self._to_head = to_head
-        self._left = None
-        self._interim_count = 0
-        self._reading = None
-        self.head = None
+        self._left = self._reading = self.head = self.switched = None
+        self._interim_count = self.fed = 0
         self.parts = []
         self.interims = []
         self.trailers = []
-        self.switched = None
         self.ended = False
-        self.fed = 0
 
     def feed(self, data: bytes) -> None:
         """Take bytes; raise UpstreamProtocolError if they are no legal response."""
@@ -133,19 +130,6 @@ class ResponseReader:
         if self.fed == 0:
             # Cheaper than to ask the parser, which makes a string of the version.
             self._1_1 = data.startswith(b"HTTP/1.1 ")
-        self._parse(data)
-        head = self.head
-        if head is None or head.bodyless or not self.ended:
-            self._settle()
-
-    def take_parts(self) -> list[bytes]:
-        """Return the pieces of the body that have come since they were taken last."""
-        parts = self.parts
-        if parts:
-            self.parts = []
-        return parts
-
-    def _parse(self, data: bytes) -> None:
         self.fed += len(data)
         parser = self._parser
         if parser is None:
@@ -158,6 +142,16 @@ class ResponseReader:
             if not self.ended:
                 raise UpstreamProtocolError from error
             self.surplus = True
+        head = self.head
+        if head is None or head.bodyless or not self.ended:
+            self._settle()
+
+    def take_parts(self) -> list[bytes]:
+        """Return the pieces of the body that have come since they were taken last."""
+        parts = self.parts
+        if parts:
+            self.parts = []
+        return parts
 
     def _settle(self) -> None:
         """Leave the parser where the body needs none, or has none."""
@@ -234,7 +228,7 @@ class ResponseReader:
         return ResponseHead(
             status,
             self._reason,
-            self._lines if tokens is None else _without(self._lines, tokens),
+            self._lines if tokens is None or tokens == _KEEP else _without(self._lines, tokens),
             length,
             codings is not None,
             self._to_head or status in _BODYLESS,

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from gateway.proxy.message import RequestHead
+from gateway.proxy.message import Findings, RequestHead
 from gateway.proxy.parser import SPECIAL, FieldNames, RequestLimits, RequestParser
 from gateway.sandbox.errors import GatewayError
 
@@ -29,7 +29,8 @@ _HEAD = RequestHead(
 def make_head(**changes: Any) -> RequestHead:
     """Return a plain GET, changed as told; `special` is added to its Host."""
     special = {**_HEAD.special, **changes.pop("special", {})}
-    return replace(_HEAD, special=special, lines=changes.pop("lines", []), **changes)
+    lines = changes.pop("lines", [])
+    return replace(_HEAD, special=special, lines=lines, findings=Findings(), **changes)
 
 
 def cut(raw: bytes, at: Iterable[int]) -> list[bytes]:

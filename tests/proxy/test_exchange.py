@@ -15,6 +15,7 @@ from upstream.doubles import RecordingTransport
 
 from gateway.proxy.body import NO_BODY, RequestBody
 from gateway.proxy.exchange import ClientGone, Exchange, ResponseBrokenOff, Stage, Timeouts
+from gateway.proxy.request import Request
 from gateway.proxy.websocket import SERVICE_RESTART
 from gateway.sandbox.errors import (
     BadRequest,
@@ -76,17 +77,23 @@ class Scene:
     """An exchange under way."""
 
     def __init__(
-        self, head: RequestHead | None = None, *, client: Client | None = None, extra: bytes = b""
+        self,
+        head: RequestHead | None = None,
+        *,
+        client: Client | None = None,
+        request: Request | None = None,
+        extra: bytes = b"",
     ) -> None:
         self.head = head or make_head()
         self.client = client or Client()
-        self.body = NO_BODY if self.head.length == 0 else RequestBody(self.client.hold_body)
+        body = NO_BODY if self.head.length == 0 else RequestBody(self.client.hold_body)
+        connection = cast("Connection", self.client)
+        self.request = request or Request(self.head, body, connection)
+        self.body = self.request.body
         self.upstream = UpstreamConnection("life-1", 80, lambda _: None)
         self.transport = RecordingTransport()
         self.upstream.connection_made(self.transport)
-        self.exchange = Exchange(
-            cast("Connection", self.client), self.head, self.body, self.upstream, TIMEOUTS, extra
-        )
+        self.exchange = Exchange(self.request, self.head, self.upstream, TIMEOUTS, extra)
         self.running: asyncio.Task[None] = asyncio.create_task(self.exchange.run(REQUEST))
 
     async def started(self) -> Scene:
@@ -129,9 +136,23 @@ async def test_a_request_is_sent_and_its_response_relayed() -> None:
     await one.end()
     assert one.client.sent == (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Cold: 1\r\n\r\nok")
     exchange = one.exchange
-    assert (exchange.stage, exchange.status, exchange.keep_alive) == (Stage.ANSWERED, 200, True)
-    assert (exchange.bytes_up, exchange.bytes_down) == (0, 2)
+    assert (exchange.stage, one.request.status, exchange.keep_alive) == (Stage.ANSWERED, 200, True)
+    assert (one.request.bytes_up, one.request.bytes_down) == (0, 2)
     assert one.upstream.reusable
+
+
+async def test_two_tries_of_a_request_add_up_to_its_bytes() -> None:
+    one = await scene(upload(4))
+    one.body.feed(b"ab")
+    one.upstream.connection_lost(None)
+    with pytest.raises(UpstreamReset):
+        await one.end()
+    two = await Scene(one.head, client=one.client, request=one.request).started()
+    two.body.feed(b"cd")
+    two.body.feed_end([])
+    two.upstream.data_received(OK)
+    await two.end()
+    assert (one.request.status, one.request.bytes_up, one.request.bytes_down) == (200, 4, 2)
 
 
 async def test_a_body_of_known_length_goes_on_as_it_comes() -> None:
@@ -142,7 +163,7 @@ async def test_a_body_of_known_length_goes_on_as_it_comes() -> None:
     one.body.feed_end([])
     one.upstream.data_received(OK)
     await one.end()
-    assert one.exchange.bytes_up == 4
+    assert one.request.bytes_up == 4
     assert one.exchange.keep_alive
     assert one.upstream.reusable
 
@@ -259,11 +280,11 @@ async def test_without_a_task_the_end_is_told_once_when_both_sides_have_been_giv
     client, upstream = Client(), UpstreamConnection("life-1", 80, lambda _: None)
     upstream.connection_made(RecordingTransport())
     ends: list[tuple[Exception | None, bool, Exchange | None]] = []
-    exchange = Exchange(
-        cast("Connection", client), make_head(), NO_BODY, upstream, TIMEOUTS, extra=b""
-    )
+    head = make_head()
+    request = Request(head, NO_BODY, cast("Connection", client))
+    exchange = Exchange(request, head, upstream, TIMEOUTS)
     exchange.start(
-        REQUEST, 0.0, lambda error: ends.append((error, upstream.reusable, client.exchange))
+        REQUEST, 0.0, lambda _, error: ends.append((error, upstream.reusable, client.exchange))
     )
     assert client.exchange is exchange
     upstream.data_received(OK)
@@ -384,11 +405,11 @@ async def test_after_a_101_bytes_go_both_ways_early_ones_too() -> None:
     assert one.transport.sent == REQUEST + b"up"
     one.upstream.data_received(b"down")
     assert one.client.sent.endswith(b"down")
-    assert (one.exchange.stage, one.exchange.status) == (Stage.TUNNEL, 101)
+    assert (one.exchange.stage, one.request.status) == (Stage.TUNNEL, 101)
     assert 29 < one.patience <= 30
     one.upstream.connection_lost(None)
     await one.end()
-    assert (one.exchange.bytes_up, one.exchange.bytes_down) == (2, 4)
+    assert (one.request.bytes_up, one.request.bytes_down) == (2, 4)
     assert not one.exchange.keep_alive
     assert not one.upstream.reusable
 

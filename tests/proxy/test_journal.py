@@ -24,7 +24,6 @@ from .heads import make_head
 
 if TYPE_CHECKING:
     from gateway.proxy.client import Connection
-    from gateway.proxy.exchange import Exchange
     from gateway.proxy.message import RequestHead
 
 ROUTE = Route(
@@ -45,15 +44,6 @@ class Client:
     """As much of a client's connection as the journal looks at."""
 
     peer: Peer = PEER
-
-
-@dataclass
-class Moved:
-    """As much of an exchange as the journal looks at."""
-
-    status: int
-    bytes_up: int
-    bytes_down: int
 
 
 ADMITTED = Admitted(ROUTE, 80, Target(port=80, default_port=80, id="team--box"), [])
@@ -108,7 +98,7 @@ async def test_an_answered_request_is_one_line_with_sandbox_and_sizes() -> None:
     desk = Desk()
     request = desk.begin(make_head(method=b"POST", target=b"/a/b?token=s3cret"))
     request.admitted = ADMITTED
-    request.saw(cast("Exchange", Moved(status=200, bytes_up=3, bytes_down=5)))
+    request.status, request.bytes_up, request.bytes_down = 200, 3, 5
     request.answered()
     desk.end(request)
     line = desk.line()
@@ -179,7 +169,7 @@ async def test_an_answer_of_the_gateways_own_is_local() -> None:
 async def test_a_client_that_left_is_gone(status: int, logged: int) -> None:
     desk = Desk()
     request = desk.begin()
-    request.saw(cast("Exchange", Moved(status=status, bytes_up=0, bytes_down=0)))
+    request.status, request.bytes_up, request.bytes_down = status, 0, 0
     request.client_gone()
     desk.end(request)
     assert (desk.line()["outcome"], desk.line()["status"]) == ("gone", logged)
@@ -188,21 +178,10 @@ async def test_a_client_that_left_is_gone(status: int, logged: int) -> None:
 async def test_what_ends_in_no_other_way_was_broken_off() -> None:
     desk = Desk()
     request = desk.begin()
-    request.saw(cast("Exchange", Moved(status=200, bytes_up=0, bytes_down=7)))
+    request.status, request.bytes_up, request.bytes_down = 200, 0, 7
     desk.end(request)
     assert desk.line()["outcome"] == "broken"
     assert desk.counted() == {("broken", ""): 1}
-
-
-async def test_two_tries_are_one_request_with_the_bytes_of_both() -> None:
-    desk = Desk()
-    request = desk.begin()
-    request.saw(cast("Exchange", Moved(status=0, bytes_up=2, bytes_down=0)))
-    request.saw(cast("Exchange", Moved(status=200, bytes_up=2, bytes_down=5)))
-    request.answered()
-    desk.end(request)
-    line = desk.line()
-    assert (line["status"], line["bytes_up"], line["bytes_down"]) == (200, 4, 5)
 
 
 async def test_the_wait_of_a_woken_request_is_logged() -> None:

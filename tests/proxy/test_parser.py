@@ -363,16 +363,15 @@ def offered(*pieces: bytes, take: bool = True) -> tuple[list[bytes], list[bytes]
     """Feed pieces; return the targets that could be taken alone, and those that were left."""
     offers, parser, left = [], make_parser(), Read()
     for piece in pieces:
-        parser.feed(piece)
-        alone = parser.take_alone()
+        alone = parser.feed(piece)
         if alone is not None:
             head = alone[0]
             assert isinstance(head, RequestHead)
             offers.append(head.target)
-            if take:
-                parser.messages.clear()
-        for head, _ in parser.feed_data(b"")[0]:
-            left.heads.append(type(head) if isinstance(head, GatewayError) else head)
+            if not take:
+                parser.messages.append(alone)
+        for one, _ in parser.feed_data(b"")[0]:
+            left.heads.append(type(one) if isinstance(one, GatewayError) else one)
     return offers, targets(left)
 
 
@@ -391,6 +390,76 @@ def test_any_other_is_left_to_the_queue(pieces: list[bytes]) -> None:
 
 def test_requests_that_were_taken_are_not_returned_later() -> None:
     assert offered(GET, POST, GET) == ([b"/a", b"/b", b"/a"], [])
+
+
+# ---- requests that repeat the fields of the one before ------------------------------------------
+
+_LINES = st.sampled_from(
+    [
+        b"GET / HTTP/1.1",
+        b"GET /a?b=c HTTP/1.1",
+        b"POST /b HTTP/1.1",
+        b"HEAD /c HTTP/1.1",
+        b"TRACE / HTTP/1.1",
+        b"GET  / HTTP/1.1",
+        b"GET / HTTP/1.0",
+        b"GET /#f HTTP/1.1",
+        b"GET /\xe9 HTTP/1.1",
+        b"GET /" + b"x" * 300 + b" HTTP/1.1",
+        b"GET http://a/abs HTTP/1.1",
+        b"OPTIONS * HTTP/1.1",
+        b"\r\nGET /late HTTP/1.1",
+        b"GET / HTTP/1.1\r\nGET /two HTTP/1.1",
+        b"GET / HTTP/1.1\r\nX-More: 1",
+        b"X: y",
+        b"",
+    ]
+)
+_FIELDS = st.sampled_from(
+    [
+        b"\r\nHost: a\r\n\r\n",
+        b"\r\nHost: a\r\nX-A: 1\r\nConnection: keep-alive\r\n\r\n",
+        b"\r\nHost: a\r\nConnection: close\r\n\r\n",
+        b"\r\nHost: a\r\nContent-Length: 0\r\n\r\n",
+        b"\r\nHost: a\r\nContent-Length: 3\r\n\r\n",
+        b"\r\nHost: a\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
+        b"\r\n\r\n",
+    ]
+)
+
+
+@given(st.lists(st.tuples(_LINES, _FIELDS), min_size=2, max_size=4))
+def test_a_repeated_head_is_read_as_if_it_were_the_first(
+    heads: list[tuple[bytes, bytes]],
+) -> None:
+    """A read at a time, or all in pieces, so that nothing can be recognised: the same."""
+    raw = [line + fields for line, fields in heads]
+    at_once = read(*raw, max_uri=256)
+    in_pieces = read(*(bytes([byte]) for byte in b"".join(raw)), max_uri=256)
+    assert (at_once.heads, at_once.errors) == (in_pieces.heads, in_pieces.errors)
+    assert [one.data for one in at_once.bodies] == [one.data for one in in_pieces.bodies]
+
+
+def test_requests_that_repeat_their_fields_share_what_is_found_out_about_them() -> None:
+    parser = make_parser()
+    heads = read(
+        b"GET /1" + GET[6:], b"PUT /2" + GET[6:], b"GET /3" + POST[7:], parser=parser
+    ).heads
+    first, second, third = heads
+    assert isinstance(first, RequestHead)
+    assert isinstance(second, RequestHead)
+    assert isinstance(third, RequestHead)
+    assert (second.method, second.target) == (b"PUT", b"/2")
+    assert second.findings is first.findings
+    assert third.findings is not first.findings
+
+
+def test_large_heads_are_not_remembered() -> None:
+    large = GET[:-2] + b"X: " + b"x" * 5000 + b"\r\n\r\n"
+    first, second = read(large, large).heads
+    assert isinstance(first, RequestHead)
+    assert isinstance(second, RequestHead)
+    assert second.findings is not first.findings
 
 
 # ---- time and phases -----------------------------------------------------------------------------
