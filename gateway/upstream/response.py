@@ -182,13 +182,15 @@ class ResponseReader:
     def on_header(self, name: bytes, value: bytes) -> None:
         lower = name.lower()
         if lower not in _SPECIAL:
-            lines = self._lines if self._reading is None else self.trailers
-            lines.append(b"%b: %b\r\n" % (name, value))
-        elif self._reading is None:
-            self._special.setdefault(lower, []).append(value.strip(b" \t"))
+            self._lines.append(b"%b: %b\r\n" % (name, value))
+        elif lower in self._special:
+            self._special[lower].append(value.strip(b" \t"))
+        else:
+            self._special[lower] = [value.strip(b" \t")]
 
     def on_headers_complete(self) -> None:
         head = self._reading = self._judge_head()
+        self._lines, self._special = self.trailers, {}  # what fields come from now on
         if head.status >= 200:
             self.head = head
             self.ended = head.bodyless

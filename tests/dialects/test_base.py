@@ -93,30 +93,28 @@ def test_whole_numbers_have_forty_digits_at_most(text: str, number: int | None) 
 
 
 def test_a_condition_is_found_by_its_type_and_true_only_when_it_says_so() -> None:
-    raw: base.RawObject = {
-        "status": {
-            "conditions": [
-                "odd",
-                {"type": "Other", "status": "True"},
-                {"type": "Ready", "status": "False"},
-                {"type": "Odd", "status": True},
-            ]
-        }
+    status: base.RawObject = {
+        "conditions": [
+            "odd",
+            {"type": "Other", "status": "True"},
+            {"type": "Ready", "status": "False"},
+            {"type": "Odd", "status": True},
+        ]
     }
-    assert base.condition(raw, "Ready") == {"type": "Ready", "status": "False"}
-    assert base.condition(raw, "Missing") is None
-    assert base.condition_is_true(raw, "Other")
-    assert not any(base.condition_is_true(raw, kind) for kind in ("Ready", "Missing", "Odd"))
+    assert base.condition(status, "Ready") == {"type": "Ready", "status": "False"}
+    assert base.condition(status, "Missing") is None
+    assert base.condition_is_true(status, "Other")
+    assert not any(base.condition_is_true(status, kind) for kind in ("Ready", "Missing", "Odd"))
 
 
-@pytest.mark.parametrize("raw", [{}, {"status": None}, {"status": {"conditions": None}}])
-def test_without_conditions_none_is_true(raw: base.RawObject) -> None:
-    assert not base.condition_is_true(raw, "Ready")
+@pytest.mark.parametrize("status", [{}, {"conditions": None}, {"conditions": []}])
+def test_without_conditions_none_is_true(status: base.RawObject) -> None:
+    assert not base.condition_is_true(status, "Ready")
 
 
 def test_conditions_that_are_no_list_are_refused() -> None:
-    raw: base.RawObject = {"status": {"conditions": {"Ready": "True"}}}
-    message = _refusal(lambda: base.condition_is_true(raw, "Ready"))
+    status: base.RawObject = {"conditions": {"Ready": "True"}}
+    message = _refusal(lambda: base.condition_is_true(status, "Ready"))
     assert message == "status.conditions: is not a list"
 
 
@@ -143,14 +141,25 @@ def test_an_object_without_a_name_or_uid_has_no_identity(missing: str) -> None:
 def test_the_id_is_the_label_or_made_of_namespace_and_name(
     labels: dict[str, str] | None, expected: str
 ) -> None:
-    raw: base.RawObject = {"metadata": {"labels": labels}}
-    assert base.sandbox_id(raw, Key("native", "team-a", "box"), "id") == expected
+    metadata: base.RawObject = {"labels": labels}
+    assert base.sandbox_id(metadata, Key("native", "team-a", "box"), "id") == expected
 
 
-def test_a_label_that_is_no_text_is_refused_with_its_path() -> None:
-    raw: base.RawObject = {"metadata": {"labels": {"ok": "x", "id": 7}}}
-    message = _refusal(lambda: base.sandbox_id(raw, Key("native", "team-a", "box"), "ok"))
-    assert message == "metadata.labels.id: is not a string"
+@pytest.mark.parametrize("value", [True, 8080, None, ["8080"], {"a": "b"}])
+@pytest.mark.parametrize("name", ["labels", "annotations"])
+def test_a_label_or_annotation_that_is_no_text_is_refused_with_its_path(
+    name: str, value: object
+) -> None:
+    raw: base.RawObject = {"metadata": {name: {"ok": "x", "id": value}}}
+    expected = f"metadata.{name}.id: is not a string"
+    assert _refusal(lambda: base.string_map(raw, name)) == expected
+    assert _refusal(lambda: base.text_map(raw["metadata"], name)) == expected
+
+
+@pytest.mark.parametrize("metadata", [{}, {"labels": None}, {"labels": {}}])
+def test_without_labels_there_are_none(metadata: base.RawObject) -> None:
+    assert base.text_map(metadata, "labels") == {}
+    assert base.string_map({"metadata": metadata}, "labels") == {}
 
 
 @pytest.mark.parametrize(
@@ -158,6 +167,7 @@ def test_a_label_that_is_no_text_is_refused_with_its_path() -> None:
     [
         (None, None),
         ("10.0.0.7", "10.0.0.7"),
+        ("0.10.99.255", "0.10.99.255"),
         ("FD00:0:0::7", "fd00::7"),
     ],
 )
@@ -166,7 +176,18 @@ def test_an_address_is_literal_and_canonical(text: str | None, address: str | No
 
 
 @pytest.mark.parametrize(
-    "text", ["", "localhost", "10.0.0", "010.0.0.7", "10.0.0.7:80", "10.0.0.0/8", "\u0661.0.0.1"]
+    "text",
+    [
+        "",
+        "localhost",
+        "10.0.0",
+        "010.0.0.7",
+        "256.0.0.1",
+        "10.0.0.7\n",
+        "10.0.0.7:80",
+        "10.0.0.0/8",
+        "\u0661.0.0.1",
+    ],
 )
 def test_what_is_no_literal_address_is_refused(text: str) -> None:
     message = _refusal(lambda: base.ip_address(text, "status.podIP"))
@@ -174,9 +195,7 @@ def test_what_is_no_literal_address_is_refused(text: str) -> None:
 
 
 def test_a_life_is_named_by_its_pod_or_else_by_address_and_transition() -> None:
-    at_nine: base.RawObject = {
-        "status": {"conditions": [{"type": "Ready", "lastTransitionTime": "9"}]}
-    }
+    at_nine: base.RawObject = {"conditions": [{"type": "Ready", "lastTransitionTime": "9"}]}
     assert base.incarnation(at_nine, "u", "p", "10.0.0.7") == "u/p"
     assert base.incarnation(at_nine, "u", None, "10.0.0.7") == "u/10.0.0.7@9"
     assert base.incarnation({}, "u", None, None) == "u/None@None"
