@@ -46,13 +46,14 @@ class RequestBody:
         "_waiter",
     )
 
-    def __init__(self, hold: Callable[[bool], None]) -> None:
+    def __init__(self, hold: Callable[[bool], None], whole: bytes = b"") -> None:
+        """`whole`: all of a body that has come already."""
         self._hold = hold
         self._held = False
-        self._kept: list[bytes] = []
-        self._size = 0
+        self._kept = [whole] if whole else []
+        self._size = len(whole)
         self._sink: BodySink | None = None
-        self._ended = False
+        self._ended = bool(whole)
         self._error: GatewayError | None = None
         self._trailers: list[bytes] = []
         self._waiter: asyncio.Future[None] | None = None
@@ -97,6 +98,12 @@ class RequestBody:
     def kept_bytes(self) -> int:
         """Bytes held in memory now."""
         return self._size
+
+    def take_whole(self) -> bytes | None:
+        """Return the body if it has come whole and without trailers; None: `attach` to it."""
+        if not self._ended or self._trailers or self._error is not None:
+            return None
+        return self._take()
 
     def attach(self, sink: BodySink) -> None:
         """Pass on what is kept, and from now on whatever comes, to `sink`."""

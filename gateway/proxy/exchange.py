@@ -143,13 +143,17 @@ class Exchange:
         self._on_end = on_end
         client.exchange = self
         upstream.begin(self, to_head=self._head.method == b"HEAD")
-        upstream.write(sent)
-        if self._head.length == 0:
+        length = self._head.length
+        whole = b"" if length == 0 else None if length is None else self._body.take_whole()
+        if whole is not None:
+            self.request.bytes_up += len(whole)
             self._request_ended = True
             self.stage = _SENT
             client.deadline = now + self._timeouts.response_head
+            upstream.write(sent + whole if whole else sent)
         else:
             client.deadline = now + self._timeouts.progress
+            upstream.write(sent)
             self._body.attach(self)
         if client.full:
             self.client_full(True)

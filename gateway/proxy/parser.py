@@ -85,8 +85,6 @@ _REQUEST_LINE = re.compile(
 )
 #: A head up to this size is remembered, for the next one may have the same fields.
 _MEMORABLE: Final = 4096
-#: Ends no bytes that a client sends.
-_NEVER: Final = b"\r\n\r\n\0\r\n\r\n"
 
 #: What becomes of a field that is not special: it is passed on, or dropped.
 ORDINARY: Final = b""
@@ -178,7 +176,7 @@ class RequestParser:
         self._fed = 0
         self._seen = 0
         self._last_head: RequestHead | None = None
-        self._last_fields = _NEVER
+        self._last_fields = b""
         self.on_message_begin()
         self.phase = _BETWEEN
 
@@ -189,8 +187,8 @@ class RequestParser:
         """
         if self._dead:
             return None
-        if data.endswith(self._last_fields):
-            again = self._repeat(data)
+        if self._last_head is not None:
+            again = self._repeat(data, self._last_head)
             if again is not None:
                 return again
         if self.phase is _BETWEEN:
@@ -340,36 +338,40 @@ class RequestParser:
     # ---- the parts of it
 
     def _remember(self, head: RequestHead | GatewayError, data: bytes) -> None:
-        """Remember the fields of a request that came alone, whole, and without a body."""
+        """Remember the fields of a request that came alone and whole, in one read."""
         line = _REQUEST_LINE.match(data)
+        end = data.find(b"\r\n\r\n") + 4
         if (
             line is not None
-            and self._seen == len(data) <= min(_MEMORABLE, self._limits.max_head)
-            and data.endswith(b"\r\n\r\n")
+            and self._seen == len(data)
             and data.startswith(b"\r\n", line.end())
+            and end <= min(_MEMORABLE, self._limits.max_head)
             and isinstance(head, RequestHead)
-            and head.length == 0
+            and head.length == len(data) - end
             and head.keep_alive
             and head.upgrade is None
         ):
             self._last_head = head
-            self._last_fields = data[line.end() :]
+            self._last_fields = data[line.end() : end]
 
-    def _repeat(self, data: bytes) -> Message | None:
-        """Return a request that has the same fields as the last; None if it is unclear.
+    def _repeat(self, data: bytes, like: RequestHead) -> Message | None:
+        """Return a whole request that has the same fields as the last; None if it is unclear.
 
         Most clients send the same fields again and again: only the first line is new then.
         """
-        like = self._last_head
-        line = _REQUEST_LINE.fullmatch(data, 0, len(data) - len(self._last_fields))
-        if like is None or line is None or self.phase is not _BETWEEN or self.messages:
+        fields, end = self._last_fields, data.find(b"\r\n\r\n") + 4
+        length, begin = len(data) - end, end - len(fields)
+        if length != like.length or not data.startswith(fields, begin):
+            return None
+        line = _REQUEST_LINE.fullmatch(data, 0, begin)
+        if line is None or self.phase is not _BETWEEN or self.messages:
             return None
         method, target = line.groups()
         if len(target) > self._limits.max_uri:
             return None
         special, lines, findings = like.special, like.lines, like.findings
-        head = RequestHead(method, target, True, special, lines, 0, True, None, findings)
-        return head, NO_BODY
+        head = RequestHead(method, target, True, special, lines, length, True, None, findings)
+        return head, NO_BODY if length == 0 else RequestBody(self._hold, data[end:])
 
     def _check_size(self) -> None:
         """Judge a head of which it is not clear that it is small enough."""
