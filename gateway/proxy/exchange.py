@@ -259,7 +259,7 @@ class Exchange:
             self._client.send(out[0])
         elif self.request.bytes_down < _SMALL:
             self._client.send(b"".join(out))  # one write is cheaper than a copy of little
-        elif out:
+        else:
             self._client.send_pieces(out)
         if ended:
             self._end(None)

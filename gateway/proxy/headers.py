@@ -134,6 +134,8 @@ def client_head(
     response: ResponseHead, *, chunked: bool, http_1_1: bool, keep_alive: bool, extra: bytes
 ) -> bytes:
     """Return the head to send to the client; `chunked` says how its body will be framed."""
+    if response.clean and http_1_1 and keep_alive and not extra:
+        return response.raw
     framing = b""
     if chunked:
         framing = b"Transfer-Encoding: chunked\r\n"

@@ -25,9 +25,11 @@ _SPECIAL: Final = frozenset(
         b"upgrade",
     }
 )
-_BODYLESS: Final = frozenset({204, 304})
+#: Special fields that may be sent on as they came; and what Connection may say then.
+_CLEAN: Final = frozenset({b"content-length", b"connection"})
 _KEEP: Final = [b"keep-alive"]
-_HARMLESS_TOKENS: Final = frozenset({b"close", b"keep-alive", b"upgrade", b""})
+_NOTHING: Final[frozenset[bytes]] = frozenset()
+_BODYLESS: Final = frozenset({204, 304})
 
 #: More than this without a head being complete is no head.
 MAX_RESPONSE_HEAD: Final = 256 * 1024
@@ -38,19 +40,34 @@ MAX_INTERIMS: Final = 64
 
 @dataclass(slots=True)
 class ResponseHead:
-    """A response head. `lines` are the end-to-end fields, each with its CRLF.
+    """A response head. `raw` is all of it as it came.
 
     `length` is the Content-Length as it stood, None if there is none; `bodyless` says that no body
     follows whatever the length. Without a length and not chunked the body ends with the connection.
+    `clean`: its only field that is not end-to-end is a Content-Length and maybe the wish to keep
+    the connection, so that it may be sent as it came where that is wished, too.
     """
 
     status: int
-    reason: bytes
-    lines: list[bytes]
+    raw: bytes
     length: int | None
     chunked: bool
     bodyless: bool
+    clean: bool
+    named: frozenset[bytes] = _NOTHING
     upgrade: bytes | None = None
+
+    @property
+    def reason(self) -> bytes:
+        """The rest of the first line."""
+        return self.raw.partition(b"\r\n")[0][len(b"HTTP/1.1 200 ") :]
+
+    @property
+    def lines(self) -> list[bytes]:
+        """The end-to-end fields, each with its CRLF (RFC 9110 §7.6.1)."""
+        taken_out = _SPECIAL | self.named
+        lines = self.raw[:-2].splitlines(keepends=True)[1:]
+        return [line for line in lines if line.partition(b":")[0].lower() not in taken_out]
 
     @property
     def interim(self) -> bool:
@@ -78,12 +95,11 @@ class ResponseReader:
         "_1_1",
         "_interim_count",
         "_left",
-        "_lines",
         "_parser",
         "_reading",
-        "_reason",
         "_special",
         "_to_head",
+        "_unread",
         "ended",
         "fed",
         "head",
@@ -103,7 +119,6 @@ class ResponseReader:
     _1_1: bool
     _reading: ResponseHead | None
     _left: int | None
-    _lines: list[bytes]
     _special: dict[bytes, list[bytes]]
 
     def __init__(self) -> None:
@@ -117,6 +132,7 @@ class ResponseReader:
         self._to_head = to_head
         self._left = self._reading = self.head = self.switched = None
         self._interim_count = self.fed = 0
+        self._unread = b""
         self.parts = []
         self.interims = []
         self.trailers = []
@@ -130,6 +146,8 @@ class ResponseReader:
         if self.fed == 0:
             # Cheaper than to ask the parser, which makes a string of the version.
             self._1_1 = data.startswith(b"HTTP/1.1 ")
+        if self.head is None:
+            self._unread = self._unread + data if self._unread else data
         self.fed += len(data)
         parser = self._parser
         if parser is None:
@@ -172,25 +190,21 @@ class ResponseReader:
         if self.ended:
             raise UpstreamProtocolError  # surplus: the response that ended is left as it is
         self._reading = None
-        self._reason = b""
-        self._lines = []
         self._special = {}
-
-    def on_status(self, reason: bytes) -> None:
-        self._reason += reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
         lower = name.lower()
-        if lower not in _SPECIAL:
-            self._lines.append(b"%b: %b\r\n" % (name, value))
-        elif lower in self._special:
-            self._special[lower].append(value.strip(b" \t"))
-        else:
-            self._special[lower] = [value.strip(b" \t")]
+        if self._reading is not None:
+            if lower not in _SPECIAL:
+                self.trailers.append(b"%b: %b\r\n" % (name, value))
+        elif lower in _SPECIAL:
+            if lower in self._special:
+                self._special[lower].append(value.strip(b" \t"))
+            else:
+                self._special[lower] = [value.strip(b" \t")]
 
     def on_headers_complete(self) -> None:
         head = self._reading = self._judge_head()
-        self._lines, self._special = self.trailers, {}  # what fields come from now on
         if head.status >= 200:
             self.head = head
             self.ended = head.bodyless
@@ -213,9 +227,9 @@ class ResponseReader:
     def _judge_head(self) -> ResponseHead:
         parser = self._parser
         assert parser is not None
-        if not self._1_1 and parser.get_http_version() not in ("1.1", "1.0"):
+        clean, self._1_1 = self._1_1, False  # what follows an interim response says so for itself
+        if not clean and parser.get_http_version() not in ("1.1", "1.0"):
             raise UpstreamProtocolError
-        self._1_1 = False  # what follows an interim response says so for itself
         status = parser.get_status_code()
         special = self._special
         codings = special.get(b"transfer-encoding")
@@ -226,16 +240,26 @@ class ResponseReader:
             raise UpstreamProtocolError
         if status >= 200 and not parser.should_keep_alive():
             self.keep_alive = False
-        tokens = special.get(b"connection")
+        bodyless = self._to_head or status in _BODYLESS
+        named = _NOTHING
+        if length is None or bodyless or not special.keys() <= _CLEAN:
+            clean = False
+        if b"connection" in special and special[b"connection"] != _KEEP:
+            named, clean = _tokens(special[b"connection"]), False
+        upgrade = b", ".join(special[b"upgrade"]) if b"upgrade" in special else None
+        raw = self._take_head()
         return ResponseHead(
-            status,
-            self._reason,
-            self._lines if tokens is None or tokens == _KEEP else _without(self._lines, tokens),
-            length,
-            codings is not None,
-            self._to_head or status in _BODYLESS,
-            b", ".join(special[b"upgrade"]) if b"upgrade" in special else None,
+            status, raw, length, codings is not None, bodyless, clean, named, upgrade
         )
+
+    def _take_head(self) -> bytes:
+        """Take the bytes of a head that is complete from those that were not read yet."""
+        unread = self._unread
+        if not unread.startswith(b"HTTP/"):
+            unread = unread.lstrip(b"\r\n")  # llhttp passes over them
+        end = unread.index(b"\r\n\r\n") + 4
+        self._unread = unread[end:]
+        return unread[:end]
 
     def _on_interim(self, head: ResponseHead) -> None:
         assert self._parser is not None
@@ -270,12 +294,5 @@ class ResponseReader:
             self._left = left
 
 
-def _without(lines: list[bytes], connection: list[bytes]) -> list[bytes]:
-    """Return the fields less those that Connection names (RFC 9110 §7.6.1)."""
-    if len(connection) == 1 and connection[0].lower() in _HARMLESS_TOKENS:
-        return lines
-    named = {token.strip().lower() for token in b",".join(connection).split(b",")}
-    named -= _HARMLESS_TOKENS
-    if not named:
-        return lines
-    return [line for line in lines if line.partition(b":")[0].lower() not in named]
+def _tokens(values: list[bytes]) -> frozenset[bytes]:
+    return frozenset(token.strip().lower() for token in b",".join(values).split(b","))

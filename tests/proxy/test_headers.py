@@ -209,15 +209,16 @@ def test_any_ordinary_field_arrives_as_it_was(
 
 # ---- towards the client --------------------------------------------------------------------------
 
+LINES = b"Set-Cookie: a=1\r\nset-cookie: b=2\r\n"
 OK = ResponseHead(
     status=200,
-    reason=b"Fine",
-    lines=[b"Set-Cookie: a=1\r\n", b"set-cookie: b=2\r\n"],
+    raw=b"HTTP/1.1 200 Fine\r\nContent-Length:5\r\n" + LINES + b"X-Hop: 1\r\n\r\n",
     length=5,
     chunked=False,
     bodyless=False,
+    clean=False,
+    named=frozenset({b"x-hop"}),
 )
-LINES = b"Set-Cookie: a=1\r\nset-cookie: b=2\r\n"
 
 
 def client(
@@ -228,7 +229,17 @@ def client(
 
 def test_a_response_keeps_its_status_reason_and_fields() -> None:
     assert client() == b"HTTP/1.1 200 Fine\r\n" + LINES + b"Content-Length: 5\r\n\r\n"
-    assert client(replace(OK, reason=b"")).startswith(b"HTTP/1.1 200 \r\n")
+    for line in (b"HTTP/1.1 200 \r\n", b"HTTP/1.1 200\r\n", b"HTTP/1.0 200 \r\n"):
+        assert client(replace(OK, raw=line + b"\r\n")).startswith(b"HTTP/1.1 200 \r\n")
+
+
+def test_a_clean_head_goes_on_as_it_came_where_nothing_is_to_be_said_besides() -> None:
+    clean = replace(OK, clean=True)
+    assert client(clean) == OK.raw
+    assert client(clean, kept=False) == client(OK, kept=False)
+    assert client(clean, http_1_1=False) == client(OK, http_1_1=False)
+    extra = client_head(clean, chunked=False, http_1_1=True, keep_alive=True, extra=b"X: 1\r\n")
+    assert extra == client()[:-2] + b"X: 1\r\n\r\n"
 
 
 def test_a_response_says_how_its_body_is_framed() -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from gateway.sandbox.errors import UpstreamProtocolError, UpstreamReset
 from gateway.upstream.connection import UpstreamConnection
-from gateway.upstream.response import MAX_INTERIMS, MAX_RESPONSE_HEAD
+from gateway.upstream.response import MAX_INTERIMS, MAX_RESPONSE_HEAD, ResponseReader
 
 from .doubles import RecordingSink, RecordingTransport, feed
 
@@ -612,3 +612,40 @@ async def test_a_request_written_after_the_peer_closed_is_untouched(
     async with asyncio.timeout(5):
         await one.gone.wait()
     assert sink.events == [("lost", UpstreamReset, True)]
+
+
+# ---- heads that may go on as they came -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("raw", "clean"),
+    [
+        (OK, True),
+        (OK.replace(b"\r\n\r\n", b"\r\nX-A: 1\r\n\r\n"), True),
+        (OK.replace(b"\r\n\r\n", b"\r\nConnection: keep-alive\r\n\r\n"), True),
+        (OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"), False),
+        (OK.replace(b"\r\n\r\n", b"\r\nConnection: x-a\r\n\r\n"), False),
+        (OK.replace(b"\r\n\r\n", b"\r\nKeep-Alive: timeout=5\r\n\r\n"), False),
+        (OK.replace(b"\r\n\r\n", b"\r\nProxy-Connection: keep-alive\r\n\r\n"), False),
+        (OK.replace(b"\r\n\r\n", b"\r\nUpgrade: h2c\r\n\r\n"), False),
+        (OK.replace(b"HTTP/1.1", b"HTTP/1.0"), False),
+        (CHUNKED, False),
+        (CLOSE_DELIMITED, False),
+        (NO_CONTENT, False),
+        (NOT_MODIFIED, False),
+        (INTERIMS + OK, False),
+        (b"\r\n\r\n" + OK, False),
+    ],
+)
+def test_a_head_is_clean_where_all_of_it_is_end_to_end(raw: bytes, clean: bool) -> None:
+    reader = ResponseReader()
+    reader.feed(raw)
+    assert reader.head is not None
+    assert reader.head.clean is clean
+    head = raw.strip(b"\r\n").removeprefix(INTERIMS).partition(b"\r\n\r\n")[0]
+    assert reader.head.raw == head + b"\r\n\r\n"
+    in_pieces = ResponseReader()
+    for byte in raw:
+        in_pieces.feed(bytes([byte]))
+    assert in_pieces.head is not None
+    assert in_pieces.head.raw == reader.head.raw
