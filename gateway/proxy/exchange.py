@@ -274,7 +274,7 @@ class Exchange:
         self.keep_alive = (
             request.keep_alive
             and not self._client.front.draining
-            and self._body.ended
+            and self._request_ended
             and (to_length or request.http_1_1)
         )
         return headers.client_head(

@@ -31,6 +31,11 @@ _KEEP: Final = [b"keep-alive"]
 _NOTHING: Final[frozenset[bytes]] = frozenset()
 _BODYLESS: Final = frozenset({204, 304})
 
+#: Spellings of names that are not special, to be told by one look; how many and how long.
+_ordinary: set[bytes] = set()
+_REMEMBERED: Final = 4096
+_LONGEST: Final = 64
+
 #: More than this without a head being complete is no head.
 MAX_RESPONSE_HEAD: Final = 256 * 1024
 
@@ -193,18 +198,19 @@ class ResponseReader:
         self._special = {}
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if name in _ordinary and self._reading is None:
+            return
         lower = name.lower()
-        if self._reading is not None:
-            if lower not in _SPECIAL:
-                self.trailers.append(b"%b: %b\r\n" % (name, value))
-        elif lower in _SPECIAL:
-            if lower in self._special:
-                self._special[lower].append(value.strip(b" \t"))
-            else:
-                self._special[lower] = [value.strip(b" \t")]
+        if lower in _SPECIAL:
+            self._special.setdefault(lower, []).append(value.strip(b" \t"))
+        elif self._reading is not None:
+            self.trailers.append(b"%b: %b\r\n" % (name, value))
+        elif len(_ordinary) < _REMEMBERED and len(name) <= _LONGEST:
+            _ordinary.add(name)
 
     def on_headers_complete(self) -> None:
         head = self._reading = self._judge_head()
+        self._special = {}
         if head.status >= 200:
             self.head = head
             self.ended = head.bodyless
