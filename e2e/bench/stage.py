@@ -35,7 +35,7 @@ http {{
   fastcgi_temp_path {dir}; uwsgi_temp_path {dir}; scgi_temp_path {dir};
   server {{
     listen 127.0.0.1:{port} backlog=4096; client_max_body_size 0; client_body_buffer_size 2m;
-    location = /1MiB {{ alias {dir}/1MiB; }}
+    location = /1MiB {{ alias {dir}/1MiB; sendfile on; sendfile_max_chunk 256k; }}
     location / {{ return 200 "hello world\\n"; }}
   }}
 }}
