@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import orjson
-
+from gateway.cluster.decoding import decode_item, decode_list, decode_object
 from gateway.cluster.errors import Expired, Garbled
 from gateway.sandbox.errors import (
     AccessDenied,
@@ -19,6 +18,8 @@ from gateway.sandbox.errors import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from gateway.dialects.base import RawObject
 
 #: An object is at most 1.5 MiB in etcd; escaping can make its line several times as long.
@@ -37,7 +38,7 @@ _TRY_AGAIN_STATUSES: Final = frozenset({408, 425, 429})
 class Page:
     """One page of a list; `next_token` asks for the next one, None after the last."""
 
-    items: list[RawObject]
+    items: Iterable[RawObject]
     version: int
     next_token: str | None
 
@@ -72,19 +73,19 @@ class LineSplitter:
         return [line for line in lines if line]
 
 
-def decode_object(data: bytes) -> RawObject:
-    """Return a JSON object; raise Garbled."""
-    try:
-        value = orjson.loads(data)
-    except orjson.JSONDecodeError as error:
-        raise Garbled("the answer is not JSON") from error
-    if not isinstance(value, dict):
-        raise Garbled("the answer is not a JSON object")
-    return value
+def read_page(data: bytes) -> Page:
+    """Read a list answer. Its items are decoded as they are taken; that and this raise Garbled."""
+    items, version, token = _parts_of(decode_list(data))
+    return Page(map(decode_item, items), version, token)
 
 
 def page_of(answer: RawObject) -> Page:
-    """Read a list answer (API conventions, "Retrieving large results sets in chunks")."""
+    """Read a list answer that was decoded with all its items; raise Garbled."""
+    return Page(*_parts_of(answer))
+
+
+def _parts_of(answer: RawObject) -> tuple[list[Any], int, str | None]:
+    # API conventions, "Retrieving large results sets in chunks".
     metadata = answer.get("metadata")
     items = answer.get("items")
     if not isinstance(metadata, dict) or not isinstance(items, list | None):
@@ -92,7 +93,7 @@ def page_of(answer: RawObject) -> Page:
     version, token = metadata.get("resourceVersion"), metadata.get("continue")
     if not isinstance(version, str) or not isinstance(token, str | None):
         raise Garbled("the list has no resourceVersion")
-    return Page(items or [], _version(version), token or None)
+    return items or [], _version(version), token or None
 
 
 def _version(text: str) -> int:

@@ -16,13 +16,14 @@ import aiohttp
 from kubernetes_asyncio.client.rest import RESTClientObject
 
 from gateway import __version__
-from gateway.cluster.answers import LineSplitter, Page, decode_object, error_of, page_of
+from gateway.cluster.answers import LineSplitter, Page, error_of, read_page
 from gateway.cluster.credentials import Credentials, origin_of
+from gateway.cluster.decoding import decode_frame, decode_object
 from gateway.cluster.errors import ApiNotInstalled, ApiUnreachable, ConfigInvalid, Silence
 from gateway.sandbox.errors import ObjectGone
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Iterable, Sequence
 
     from gateway.cluster.config import ClusterConfig
     from gateway.cluster.selection import Selection
@@ -63,8 +64,11 @@ class WatchStream:
         self._content = response.content
         self._lines = LineSplitter()
 
-    async def read(self) -> list[RawObject] | None:
-        """Wait for frames; None after the API ended the watch. Raise Silence or ApiUnreachable."""
+    async def read(self) -> Iterable[RawObject] | None:
+        """Wait for frames; None after the API ended the watch. Raise Silence or ApiUnreachable.
+
+        Frames are decoded as they are taken, which raises Garbled.
+        """
         while True:
             try:
                 chunk = await self._content.readany()
@@ -75,7 +79,7 @@ class WatchStream:
             if not chunk:
                 return None
             if lines := self._lines.feed(chunk):
-                return [decode_object(line) for line in lines]
+                return map(decode_frame, lines)
 
 
 class KubeClient:
@@ -109,10 +113,10 @@ class KubeClient:
             query.append(("continue", token))
         path = _path(selection.resource, selection.namespace)
         try:
-            answer = await self._call("GET", path, query, timeout=self._config.list_timeout)
+            answer = await self._fetch("GET", path, query, timeout=self._config.list_timeout)
         except ObjectGone as error:
             raise ApiNotInstalled(str(error)) from error
-        return page_of(answer)
+        return read_page(answer)
 
     @asynccontextmanager
     async def watch(
@@ -153,20 +157,21 @@ class KubeClient:
 
     async def get(self, resource: Resource, namespace: str, name: str) -> RawObject:
         """Read one object, as of now."""
-        return await self._call("GET", _path(resource, namespace, name))
+        return decode_object(await self._fetch("GET", _path(resource, namespace, name)))
 
     async def merge_patch(
         self, resource: Resource, namespace: str, name: str, patch: Patch
     ) -> RawObject:
         """Apply a JSON merge patch (RFC 7396); return the object as it is then."""
         path = _path(resource, namespace, name)
-        return await self._call("PATCH", path, body=patch, content_type=MERGE_PATCH)
+        answer = await self._fetch("PATCH", path, body=patch, content_type=MERGE_PATCH)
+        return decode_object(answer)
 
     async def create(self, resource: Resource, namespace: str, body: RawObject) -> RawObject:
         """Create an object; return it as stored."""
-        return await self._call("POST", _path(resource, namespace), body=body)
+        return decode_object(await self._fetch("POST", _path(resource, namespace), body=body))
 
-    async def _call(
+    async def _fetch(
         self,
         method: str,
         path: str,
@@ -175,7 +180,7 @@ class KubeClient:
         body: RawObject | None = None,
         content_type: str = JSON,
         timeout: float | None = None,
-    ) -> RawObject:
+    ) -> bytes:
         """Make one request and read its answer to the end, all within the time-out."""
         try:
             async with asyncio.timeout(timeout or self._config.request_timeout):
@@ -185,7 +190,7 @@ class KubeClient:
                 async with response:
                     if not 200 <= response.status < 300:
                         await self._raise_for(response, f"{method} {path}")
-                    return decode_object(await response.read())
+                    return await response.read()
         except _NO_ANSWER as error:
             raise _unreachable(method, path, error) from error
 

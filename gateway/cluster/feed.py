@@ -1,7 +1,8 @@
 """What one reflector brings, turned into routes of the registry.
 
 Pages of a list are entered as they come: each route in them is true as of the list's version, so
-only what is missing has to wait for the list to be complete, and no raw object is held.
+only what is missing has to wait for the list to be complete, and no raw object is held. What has
+not changed since it was last heard of, which is most of any list but the first, is not judged.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from gateway.dialects.base import identity
 from gateway.sandbox.errors import MalformedObject
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from gateway.cluster.intake import Intake
     from gateway.dialects.base import RawObject
-    from gateway.sandbox.model import Route
 
 
 class Feed:
@@ -24,26 +26,28 @@ class Feed:
     def __init__(self, intake: Intake, namespace: str | None = None) -> None:
         self._intake = intake
         self._namespace = namespace
-        self._listed: list[Route] = []
+        self._listed: set[str] = set()
         self._malformed: set[str] = set()
 
     def begin(self) -> None:
         """A list begins."""
-        self._listed, self._malformed = [], set()
+        self._listed, self._malformed = set(), set()
 
-    def page(self, items: list[RawObject]) -> None:
+    def page(self, items: Iterable[RawObject]) -> None:
         """Enter a part of the list."""
+        intake = self._intake
         for raw in items:
-            route = self._intake.take(raw)
+            route = intake.known(raw) or intake.take(raw)
             if route is not None:
-                self._listed.append(route)
+                self._listed.add(route.uid)
             else:
                 self._malformed.add(self._uid_of(raw))
 
-    def complete(self, version: int) -> None:
-        """Remove what the list lacked."""
+    def complete(self, version: int) -> Iterator[None]:
+        """Remove what the list lacked, in short steps for the caller to take."""
         intake = self._intake
-        intake.registry.replace(intake.dialect.name, self._listed, version, self._namespace)
+        name, namespace = intake.dialect.name, self._namespace
+        yield from intake.registry.retain(name, self._listed, version, namespace)
         intake.keep_malformed(self._namespace, self._malformed)
         self.begin()
 

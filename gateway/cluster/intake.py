@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from gateway.dialects.base import identity, version_of
 from gateway.sandbox.errors import MalformedObject
+from gateway.sandbox.model import Key
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
     from gateway.cluster.metrics import ClusterCounters
     from gateway.dialects.base import Dialect, RawObject
-    from gateway.sandbox.model import Key, Problem, Route
+    from gateway.sandbox.model import Problem, Route
     from gateway.sandbox.registry import Registry
 
 _log = logging.getLogger(__name__)
@@ -104,6 +105,19 @@ class Intake:
             self._report_problems(route)
         self.registry.apply(route)
         return route
+
+    def known(self, raw: RawObject) -> Route | None:
+        """Return the route that was made of this very state of the object, if it is there."""
+        try:
+            metadata = raw["metadata"]
+            route = self.registry.get(
+                Key(self.dialect.name, metadata["namespace"], metadata["name"])
+            )
+        except (KeyError, TypeError):
+            return None  # the dialect tells what is wrong with it
+        if route is None or route.uid != metadata.get("uid"):
+            return None
+        return route if str(route.version) == metadata.get("resourceVersion") else None
 
     def drop(self, raw: RawObject) -> None:
         """Take the news that an object was deleted, or that it has left the selection."""

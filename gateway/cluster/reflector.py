@@ -10,8 +10,8 @@ import asyncio
 import logging
 import random
 import time
-from collections import Counter
-from typing import TYPE_CHECKING, Final, NoReturn, Protocol
+from collections import Counter, deque
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from gateway.cluster.answers import EventType, event_of
 from gateway.cluster.errors import ApiNotInstalled
@@ -30,11 +30,12 @@ from gateway.cluster.recovery import (
     watch_timeout,
 )
 from gateway.cluster.status import ReflectorStatus
+from gateway.cluster.turns import turns
 from gateway.dialects.base import version_of
 from gateway.sandbox.errors import ClusterError, MalformedObject
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
     from contextlib import AbstractAsyncContextManager
 
     from gateway.cluster.answers import Page
@@ -44,22 +45,19 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-#: Frames taken in one go before other tasks get their turn: about 2 ms.
-BREATH: Final = 64
-
 
 class Stream(Protocol):
     """An open watch."""
 
-    async def read(self) -> list[RawObject] | None:
-        """Wait for frames; None after a clean end."""
+    async def read(self) -> Iterable[RawObject] | None:
+        """Wait for frames; None after a clean end. Taking one may raise a ClusterError."""
 
 
 class Source(Protocol):
     """Where objects come from; every method raises a ClusterError where it fails."""
 
     async def list_page(self, selection: Selection, token: str | None) -> Page:
-        """Read one page of a list."""
+        """Read one page of a list; taking one of its items may raise a ClusterError too."""
 
     def watch(
         self, selection: Selection, version: int, timeout: float
@@ -73,11 +71,11 @@ class Sink(Protocol):
     def begin(self) -> None:
         """A list begins; one that was begun before and not completed is void."""
 
-    def page(self, items: list[RawObject]) -> None:
+    def page(self, items: Iterable[RawObject]) -> None:
         """Take a part of the list."""
 
-    def complete(self, version: int) -> None:
-        """The list is complete as of `version`: what it lacked is gone."""
+    def complete(self, version: int) -> Iterator[None]:
+        """The list is complete as of `version`: what it lacked is gone after the last step."""
 
     def event(self, kind: EventType, raw: RawObject) -> None:
         """Take news of one object."""
@@ -168,7 +166,9 @@ class Reflector:
             version = await self._read_pages()
         except ClusterError as error:
             return Failed(error)
-        self._sink.complete(version)
+        for turn in turns(self._sink.complete(version), self._clock):
+            deque(turn, maxlen=0)
+            await asyncio.sleep(0)
         self._lists += 1
         self._synced.set()
         return Listed(version)
@@ -184,8 +184,9 @@ class Reflector:
     async def _read_page(self, token: str | None) -> Page:
         page = await self._source.list_page(self._selection, token)
         self._contact(Phase.LISTING)
-        self._sink.page(page.items)
-        await asyncio.sleep(0)
+        for turn in turns(page.items, self._clock):
+            self._sink.page(turn)
+            await asyncio.sleep(0)
         return page
 
     async def _watch(self, version: int) -> Event:
@@ -202,8 +203,8 @@ class Reflector:
 
     async def _follow(self, stream: Stream) -> None:
         while (frames := await stream.read()) is not None:
-            for start in range(0, len(frames), BREATH):
-                for frame in frames[start : start + BREATH]:
+            for turn in turns(frames, self._clock):
+                for frame in turn:
                     self._take(frame)
                 self._contact(Phase.WATCHING)
                 # What has arrived is read without waiting: a flood must not starve the rest.

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.dialects import base, own
 from gateway.sandbox import states
 from gateway.sandbox.errors import MalformedObject
 from gateway.sandbox.model import Credential, Problem, Route
 from gateway.sandbox.texts import format_time, parse_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 NAME: Final = "kruise"
 RESOURCE: Final = base.Resource("agents.kruise.io", "v1alpha1", "sandboxes", "Sandbox")
@@ -33,32 +36,34 @@ class Kruise:
 
     def route(self, raw: base.RawObject) -> Route:
         """Judge an object; raise MalformedObject where it cannot be judged."""
-        key, uid = base.identity(raw, NAME)
-        seen = _observe(raw)
+        metadata, spec, status = sections = base.sections(raw)
+        key, uid = base.identity_in(metadata, NAME)
+        seen = _observe(sections)
         judged = states.judge(seen)
-        ours = own.read(raw)
-        opted_in, _, problems = _wake_rule(raw)
-        pod_uid = base.text(base.section(raw, "status", "podInfo"), "podUID", "status.podInfo")
+        annotations = base.text_map(metadata, "annotations")
+        ours = own.read(annotations)
+        opted_in, _, problems = _wake_rule(raw, spec)
+        pod_uid = base.text(_pod_info(status), "podUID", "status.podInfo")
         return Route(
             key=key,
             uid=uid,
-            id=base.sandbox_id(raw, key, ID_LABEL),
-            version=base.version_of(raw),
+            id=base.sandbox_id(metadata, key, ID_LABEL),
+            version=base.version_in(metadata),
             state=judged.state,
             reason=judged.reason,
-            incarnation=base.incarnation(raw, uid, pod_uid, seen.address),
+            incarnation=base.incarnation(status, uid, pod_uid, seen.address),
             address=base.address_when_running(judged.state, seen.address),
             ports=ours.ports,
             expires_at=seen.expires_at,
             wake=ours.wake_policy(opted_in),
-            credential=_credential(raw) or ours.credential,
+            credential=_credential(annotations) or ours.credential,
             passes_access_token=True,
             problems=ours.problems + problems,
         )
 
     def check_resumable(self, raw: base.RawObject, now: float) -> None:
         """Return if the object may be woken at `now`; raise the NotResumable that says why not."""
-        states.check_resumable(_observe(raw), now)
+        states.check_resumable(_observe(base.sections(raw)), now)
 
     def wake_patch(self, raw: base.RawObject, now: float) -> base.Patch | None:
         """Return the merge patch that asks for Running, or None if that is asked for already.
@@ -67,53 +72,59 @@ class Kruise:
         removed where the rule names no time. shutdownTime is only ever extended. A sandbox
         without a pauseTime keeps its times.
         """
-        if not _wants_pause(raw):
+        spec = base.section(raw, "spec")
+        if not _wants_pause(spec):
             return None
-        spec: dict[str, Any] = {"paused": False}
-        if base.section(raw, "spec").get("pauseTime") is not None:
-            spec |= _renewed_times(raw, now)
-        return {"spec": spec}
+        changes: dict[str, Any] = {"paused": False}
+        if spec.get("pauseTime") is not None:
+            changes |= _renewed_times(raw, spec, now)
+        return {"spec": changes}
 
     def standby_patch(self, raw: base.RawObject, now: float) -> base.Patch | None:  # noqa: ARG002
         """Return the merge patch that asks for Paused, or None if that is asked for already."""
-        return None if _wants_pause(raw) else {"spec": {"paused": True}}
+        wants_pause = _wants_pause(base.section(raw, "spec"))
+        return None if wants_pause else {"spec": {"paused": True}}
 
 
-def _observe(raw: base.RawObject) -> states.Observed:
-    spec, status = base.section(raw, "spec"), base.section(raw, "status")
+def _observe(sections: base.Sections) -> states.Observed:
+    metadata, spec, status = sections
     return states.Observed(
         phase=base.text(status, "phase", "status") or "",
-        wants_pause=_wants_pause(raw),
-        deleting=base.is_deleting(raw),
+        wants_pause=_wants_pause(spec),
+        deleting=base.is_deleting(metadata),
         expires_at=base.timestamp(spec, "shutdownTime", "spec"),
-        pool_member=_is_unclaimed_pool_member(raw),
-        pause_settled=base.condition_is_true(raw, "SandboxPaused"),
-        ready=base.condition_is_true(raw, "Ready"),
-        address=_address(raw),
+        pool_member=_is_unclaimed_pool_member(metadata),
+        pause_settled=base.condition_is_true(status, "SandboxPaused"),
+        ready=base.condition_is_true(status, "Ready"),
+        address=_address(status),
     )
 
 
-def _address(raw: base.RawObject) -> str | None:
-    pod_ip = base.text(base.section(raw, "status", "podInfo"), "podIP", "status.podInfo")
+def _address(status: base.RawObject) -> str | None:
+    pod_ip = base.text(_pod_info(status), "podIP", "status.podInfo")
     if pod_ip is not None:
         return base.ip_address(pod_ip, "status.podInfo.podIP")
-    sandbox_ip = base.text(base.section(raw, "status"), "sandboxIp", "status")
+    sandbox_ip = base.text(status, "sandboxIp", "status")
     return base.ip_address(sandbox_ip, "status.sandboxIp")
 
 
-def _wants_pause(raw: base.RawObject) -> bool:
-    return base.flag(base.section(raw, "spec"), "paused", "spec")
+def _pod_info(status: base.RawObject) -> base.RawObject:
+    return base.mapping(status.get("podInfo"), "status.podInfo")
 
 
-def _is_unclaimed_pool_member(raw: base.RawObject) -> bool:
+def _wants_pause(spec: base.RawObject) -> bool:
+    return base.flag(spec, "paused", "spec")
+
+
+def _is_unclaimed_pool_member(metadata: base.RawObject) -> bool:
     in_pool = any(
-        owner.get("kind") == "SandboxSet" and owner.get("controller") for owner in _owners(raw)
+        owner.get("kind") == "SandboxSet" and owner.get("controller") for owner in _owners(metadata)
     )
-    return in_pool and base.string_map(raw, "labels").get(CLAIMED_LABEL) != "true"
+    return in_pool and base.text_map(metadata, "labels").get(CLAIMED_LABEL) != "true"
 
 
-def _owners(raw: base.RawObject) -> list[base.RawObject]:
-    owners = base.section(raw, "metadata").get("ownerReferences")
+def _owners(metadata: base.RawObject) -> list[base.RawObject]:
+    owners = metadata.get("ownerReferences")
     if owners is None:
         return []
     if not isinstance(owners, list):
@@ -121,26 +132,29 @@ def _owners(raw: base.RawObject) -> list[base.RawObject]:
     return [base.mapping(owner, "metadata.ownerReferences[]") for owner in owners]
 
 
-def _wake_rule(raw: base.RawObject) -> tuple[bool | None, float | None, tuple[Problem, ...]]:
+def _wake_rule(
+    raw: base.RawObject, spec: base.RawObject
+) -> tuple[bool | None, float | None, tuple[Problem, ...]]:
     """Return the opt-in, how long after a wake to pause again (s), and what did not parse."""
-    resume = base.section(raw, "spec", "autoPausePolicy", "resume")
-    if resume.get("onIngressTraffic") is not None:
-        return _spec_rule(raw)
-    found = base.string_map(raw, "annotations")
-    opted_in = found.get(WAKE_ON_TRAFFIC)
+    policy = base.mapping(spec.get("autoPausePolicy"), "spec.autoPausePolicy")
+    resume = base.mapping(policy.get("resume"), "spec.autoPausePolicy.resume")
+    on_traffic = resume.get("onIngressTraffic")
+    if on_traffic is not None:
+        return _spec_rule(on_traffic)
+    annotations = base.string_map(raw, "annotations")
+    opted_in = annotations.get(WAKE_ON_TRAFFIC)
     if opted_in is None:
         return None, None, ()
     problems: tuple[Problem, ...] = ()
     if opted_in not in ("true", "false"):
         problems += (Problem(WAKE_ON_TRAFFIC, 'must be "true" or "false"; read as "false"'),)
-    seconds, wrong = _annotated_seconds(found.get(WAKE_TIMEOUT_SECONDS))
+    seconds, wrong = _annotated_seconds(annotations.get(WAKE_TIMEOUT_SECONDS))
     return opted_in == "true", seconds, problems + wrong
 
 
-def _spec_rule(raw: base.RawObject) -> tuple[bool, float | None, tuple[Problem, ...]]:
+def _spec_rule(rule: object) -> tuple[bool, float | None, tuple[Problem, ...]]:
     path = "spec.autoPausePolicy.resume.onIngressTraffic"
-    rule = base.section(raw, *path.split("."))
-    pause_timeout = base.text(rule, "pauseTimeout", path)
+    pause_timeout = base.text(base.mapping(rule, path), "pauseTimeout", path)
     if pause_timeout is None:
         return True, None, ()
     try:
@@ -160,19 +174,18 @@ def _annotated_seconds(value: str | None) -> tuple[float | None, tuple[Problem, 
     return MIN_PAUSE_AHEAD, (problem,)
 
 
-def _renewed_times(raw: base.RawObject, now: float) -> dict[str, str | None]:
-    _, ahead, _ = _wake_rule(raw)
+def _renewed_times(raw: base.RawObject, spec: base.RawObject, now: float) -> dict[str, str | None]:
+    _, ahead, _ = _wake_rule(raw, spec)
     if ahead is None:
         return {"pauseTime": None}
     pause_at = math.ceil(now + ahead)  # the API's times are whole seconds; never early
     times: dict[str, str | None] = {"pauseTime": format_time(pause_at)}
-    shutdown_at = base.timestamp(base.section(raw, "spec"), "shutdownTime", "spec")
+    shutdown_at = base.timestamp(spec, "shutdownTime", "spec")
     if shutdown_at is not None and shutdown_at < pause_at:
         times["shutdownTime"] = times["pauseTime"]
     return times
 
 
-def _credential(raw: base.RawObject) -> Credential | None:
-    found = base.string_map(raw, "annotations")
-    token = found.get(ACCESS_TOKEN) or found.get(LEGACY_ACCESS_TOKEN)
+def _credential(annotations: Mapping[str, str]) -> Credential | None:
+    token = annotations.get(ACCESS_TOKEN) or annotations.get(LEGACY_ACCESS_TOKEN)
     return Credential(token=token) if token else None

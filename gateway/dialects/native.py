@@ -31,22 +31,23 @@ class Native:
 
     def route(self, raw: base.RawObject) -> Route:
         """Judge an object; raise MalformedObject where it cannot be judged."""
-        key, uid = base.identity(raw, NAME)
-        seen = _observe(raw)
+        metadata, spec, status = sections = base.sections(raw)
+        key, uid = base.identity_in(metadata, NAME)
+        seen = _observe(sections)
         judged = states.judge(seen)
-        ours = own.read(raw)
-        opted_in, timeout, problems = _wake_rule(raw)
-        pod_uid = base.text(base.section(raw, "status"), "podUID", "status")
+        ours = own.read(base.text_map(metadata, "annotations"))
+        opted_in, timeout, problems = _wake_rule(spec)
+        pod_uid = base.text(status, "podUID", "status")
         return Route(
             key=key,
             uid=uid,
-            id=base.sandbox_id(raw, key, base.ID_LABEL),
-            version=base.version_of(raw),
+            id=base.sandbox_id(metadata, key, base.ID_LABEL),
+            version=base.version_in(metadata),
             state=judged.state,
             reason=judged.reason,
-            incarnation=base.incarnation(raw, uid, pod_uid, seen.address),
+            incarnation=base.incarnation(status, uid, pod_uid, seen.address),
             address=base.address_when_running(judged.state, seen.address),
-            ports=base.narrowest(self._ports(raw), ours.ports),
+            ports=base.narrowest(self._ports(spec), ours.ports),
             expires_at=seen.expires_at,
             wake=ours.wake_policy(opted_in, timeout),
             credential=ours.credential,
@@ -55,47 +56,47 @@ class Native:
 
     def check_resumable(self, raw: base.RawObject, now: float) -> None:
         """Return if the object may be woken at `now`; raise the NotResumable that says why not."""
-        states.check_resumable(_observe(raw), now)
+        states.check_resumable(_observe(base.sections(raw)), now)
 
     def wake_patch(self, raw: base.RawObject, now: float) -> base.Patch | None:  # noqa: ARG002
         """Return the merge patch that asks for Running, or None if that is asked for already."""
-        return {"spec": {"desiredState": RUNNING}} if _wants_pause(raw) else None
+        wants_pause = _wants_pause(base.section(raw, "spec"))
+        return {"spec": {"desiredState": RUNNING}} if wants_pause else None
 
     def standby_patch(self, raw: base.RawObject, now: float) -> base.Patch | None:  # noqa: ARG002
         """Return the merge patch that asks for Paused, or None if that is asked for already."""
-        return None if _wants_pause(raw) else {"spec": {"desiredState": PAUSED}}
+        wants_pause = _wants_pause(base.section(raw, "spec"))
+        return None if wants_pause else {"spec": {"desiredState": PAUSED}}
 
-    def _ports(self, raw: base.RawObject) -> frozenset[int] | None:
-        spec = base.section(raw, "spec")
+    def _ports(self, spec: base.RawObject) -> frozenset[int] | None:
         declared = base.port_set(spec.get("ports"), "spec.ports")
         if not self._local:
             return declared
-        own = base.section(raw, "spec", "process").get("port")
+        own = base.mapping(spec.get("process"), "spec.process").get("port")
         only = base.port_set([] if own is None else [own], "spec.process.port")
         return base.narrowest(only or frozenset(), declared)
 
 
-def _observe(raw: base.RawObject) -> states.Observed:
-    spec, status = base.section(raw, "spec"), base.section(raw, "status")
+def _observe(sections: base.Sections) -> states.Observed:
+    metadata, spec, status = sections
     return states.Observed(
         phase=base.text(status, "phase", "status") or "",
-        wants_pause=_wants_pause(raw),
-        deleting=base.is_deleting(raw),
+        wants_pause=_wants_pause(spec),
+        deleting=base.is_deleting(metadata),
         expires_at=base.timestamp(spec, "shutdownTime", "spec"),
-        ready=base.condition_is_true(raw, "Ready"),
+        ready=base.condition_is_true(status, "Ready"),
         address=base.ip_address(base.text(status, "podIP", "status"), "status.podIP"),
     )
 
 
-def _wants_pause(raw: base.RawObject) -> bool:
-    return base.text(base.section(raw, "spec"), "desiredState", "spec") == PAUSED
+def _wants_pause(spec: base.RawObject) -> bool:
+    return base.text(spec, "desiredState", "spec") == PAUSED
 
 
-def _wake_rule(raw: base.RawObject) -> tuple[bool | None, float | None, tuple[Problem, ...]]:
-    spec = base.section(raw, "spec")
+def _wake_rule(spec: base.RawObject) -> tuple[bool | None, float | None, tuple[Problem, ...]]:
     if spec.get("wakeOnTraffic") is None:
         return None, None, ()
-    rule = base.section(raw, "spec", "wakeOnTraffic")
+    rule = base.mapping(spec["wakeOnTraffic"], "spec.wakeOnTraffic")
     enabled = base.flag(rule, "enabled", "spec.wakeOnTraffic")
     timeout = base.text(rule, "timeout", "spec.wakeOnTraffic")
     if timeout is None:

@@ -7,12 +7,13 @@ a sandbox, never opens a port, never lets a credential in.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from gateway.dialects.base import RawObject, string_map, whole_number
+import msgspec
+
+from gateway.dialects.base import whole_number
 from gateway.sandbox.model import Credential, Problem, WakePolicy
-from gateway.sandbox.texts import parse_duration
+from gateway.sandbox.texts import parse_duration, remembered
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,8 +27,7 @@ TOKEN_SHA256: Final = PREFIX + "access-token-sha256"
 _SHA256_HEX = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class Annotations:
+class Annotations(msgspec.Struct, frozen=True, gc=False):
     """What our annotations say; None where one is absent."""
 
     wake: bool | None = None
@@ -43,14 +43,11 @@ class Annotations:
         """
         api_or_ours = self.wake is True if opted_in is None else opted_in
         enabled = api_or_ours and self.wake is not False
-        return WakePolicy(enabled, self.wake_timeout if timeout is None else timeout)
+        return WakePolicy.of(enabled, self.wake_timeout if timeout is None else timeout)
 
 
-def read(raw: RawObject) -> Annotations:
-    """Read our annotations on an object."""
-    found = string_map(raw, "annotations")
-    if not any(name.startswith(PREFIX) for name in found):
-        return _NONE
+def read(found: Mapping[str, str]) -> Annotations:
+    """Read our annotations among those of an object."""
     problems: list[Problem] = []
     return Annotations(
         wake=_wake(found, problems),
@@ -59,9 +56,6 @@ def read(raw: RawObject) -> Annotations:
         credential=_credential(found, problems),
         problems=tuple(problems),
     )
-
-
-_NONE: Final = Annotations()
 
 
 def _wake(found: Mapping[str, str], problems: list[Problem]) -> bool | None:
@@ -93,11 +87,17 @@ def _ports(found: Mapping[str, str], problems: list[Problem]) -> frozenset[int] 
     value = found.get(PORTS)
     if value is None:
         return None
+    ports = _port_set(value)
+    if not ports:
+        problems.append(Problem(PORTS, "must list ports, such as 8080,9000; no port is allowed"))
+    return ports
+
+
+@remembered
+def _port_set(value: str) -> frozenset[int]:
+    """Return the ports of a list; none if it does not parse."""
     ports = [whole_number(part.strip()) or 0 for part in value.split(",")]
-    if all(1 <= port <= 65535 for port in ports):
-        return frozenset(ports)
-    problems.append(Problem(PORTS, "must list ports, such as 8080,9000; no port is allowed"))
-    return frozenset()
+    return frozenset(ports if all(1 <= port <= 65535 for port in ports) else ())
 
 
 def _credential(found: Mapping[str, str], problems: list[Problem]) -> Credential | None:

@@ -75,10 +75,10 @@ class Admission:
             raise
         if route is None:
             raise unfound or SandboxNotFound
-        port = target.port or target.port_for(route)
+        port = target.port_for(route)
         if len(targets) > 1:
             self._check_agreement(targets, route, port)
-        if route.ports is not None and port not in route.ports:
+        if not route.allows_port(port):
             raise Forbidden("The sandbox does not allow this port.")
         admitted = Admitted(route, port, target, passed_on)
         if self._authenticator.timeless:

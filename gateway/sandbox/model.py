@@ -2,12 +2,19 @@
 
 A `Route` is what a dialect makes of one API object and all that the proxy needs of it. Routes are
 immutable; the registry replaces them. Times are seconds since the epoch, durations are seconds.
+
+There may be a hundred thousand routes, and thousands of news a second. So these are structs, which
+are as cheap to make as tuples are, and which the garbage collector need not look at (`gc=False`):
+to walk over all of them would stop everything for a tenth of a second. None can be in a cycle.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
+
+import msgspec
 
 
 class State(Enum):
@@ -22,8 +29,7 @@ class State(Enum):
     DEAD = "dead"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Key:
+class Key(msgspec.Struct, frozen=True, order=True, gc=False):
     """Names an object slot. Two sandboxes may hold one key one after the other: compare uids."""
 
     dialect: str
@@ -34,24 +40,30 @@ class Key:
         return f"{self.namespace}/{self.name}"
 
 
-@dataclass(frozen=True, slots=True)
-class WakePolicy:
+class WakePolicy(msgspec.Struct, frozen=True, gc=False):
     """May traffic wake it, and how long one waking may take (None: the gateway's default)."""
 
     enabled: bool = False
     timeout: float | None = None
 
+    @staticmethod
+    @lru_cache(maxsize=1024)
+    def of(enabled: bool, timeout: float | None) -> WakePolicy:
+        """Return a policy that equal ones share: few differ, and every sandbox has one."""
+        return WakePolicy(enabled, timeout)
 
-@dataclass(frozen=True, slots=True)
-class Credential:
+
+class Credential(msgspec.Struct, frozen=True, gc=False):
     """What proves a right to one sandbox: its token in clear, or the token's SHA-256 as hex."""
 
-    token: str | None = field(default=None, repr=False)
-    sha256: str | None = field(default=None, repr=False)
+    token: str | None = None
+    sha256: str | None = None
+
+    def __repr__(self) -> str:
+        return "Credential()"  # it gets into logs
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(msgspec.Struct, frozen=True, gc=False):
     """Something on the object that did not parse; the safe reading was used instead."""
 
     field: str
@@ -61,8 +73,9 @@ class Problem:
 NO_WAKE = WakePolicy()
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+# A dataclass too, so that `dataclasses.replace` makes another route of one.
+@dataclass(init=False, repr=False, eq=False, match_args=False)
+class Route(msgspec.Struct, frozen=True, gc=False):
     """One sandbox as the proxy sees it.
 
     `incarnation` names one life of the workload: connections of one incarnation never serve

@@ -19,7 +19,7 @@ from gateway.sandbox.errors import AmbiguousTarget, SandboxNotFound
 from gateway.sandbox.model import Key, Route, State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Container, Iterator
 
     #: Told of each change after it was made: (before, after); None stands for "does not exist".
     Listener = Callable[[Route | None, Route | None], None]
@@ -145,32 +145,31 @@ class Registry:
         self._remove(known, version)
         return True
 
-    def replace(
-        self, dialect: str, routes: Iterable[Route], version: int, namespace: str | None = None
-    ) -> None:
-        """Take a complete list of one dialect (in one namespace) that was read at `version`."""
-        listed = set()
-        for route in routes:
-            listed.add(route.uid)
-            self.apply(route)
-        for known in self._within(dialect, namespace):
-            if known.uid not in listed and known.version <= version:
-                self._remove(known, version)
+    def retain(
+        self, dialect: str, uids: Container[str], version: int, namespace: str | None = None
+    ) -> Iterator[None]:
+        """Remove what a complete list of one dialect (in one namespace), read at `version`, lacks.
+
+        Each step looks at one route: there may be very many, and other work waits. What is heard
+        between two steps is heeded.
+        """
+        for known in tuple(self._routes.values()):
+            if (
+                known.uid not in uids
+                and known.version <= version
+                and _is_within(known.key, dialect, namespace)
+            ):
+                self.remove(known.key, known.uid, version)
+            yield
 
     def forget(self, dialect: str, namespace: str | None = None) -> None:
         """Drop what is known of one dialect (in one namespace): its API is gone.
 
         Nothing is fenced: if the API only seemed to be gone, its next list brings all back.
         """
-        for known in self._within(dialect, namespace):
-            self._drop(known)
-
-    def _within(self, dialect: str, namespace: str | None) -> list[Route]:
-        return [
-            route
-            for route in self._routes.values()
-            if route.key.dialect == dialect and namespace in (None, route.key.namespace)
-        ]
+        for known in tuple(self._routes.values()):
+            if _is_within(known.key, dialect, namespace):
+                self._drop(known)
 
     def _put(self, known: Route | None, route: Route) -> None:
         if known is not None and known.id != route.id:
@@ -199,3 +198,7 @@ class Registry:
     def _tell(self, before: Route | None, after: Route | None) -> None:
         for listener in self._listeners:
             listener(before, after)
+
+
+def _is_within(key: Key, dialect: str, namespace: str | None) -> bool:
+    return key.dialect == dialect and namespace in (None, key.namespace)

@@ -5,8 +5,9 @@ A dialect fills in `Observed` from its own fields; the rules stand here once, fi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from gateway.sandbox.errors import (
     SandboxIsPausing,
@@ -31,8 +32,7 @@ REASON_POOL_MEMBER: Final = "pool_member"
 REASON_UNKNOWN_PHASE: Final = "unknown_phase"
 
 
-@dataclass(frozen=True, slots=True)
-class Observed:
+class Observed(msgspec.Struct, frozen=True, gc=False):
     """What judging reads. `pause_settled`: the platform says that the pause is complete."""
 
     phase: str
@@ -45,8 +45,7 @@ class Observed:
     address: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
+class Judgement(msgspec.Struct, frozen=True, gc=False):
     """A state, and for blocked and dead the reason."""
 
     state: State

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from typing import Final
+from functools import lru_cache, wraps
+from typing import TYPE_CHECKING, Final, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
 
 _RFC3339 = re.compile(
     r"\d{4}-\d{2}-\d{2}[Tt]\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?(?:[Zz]|[+-]\d{2}:\d{2})", re.ASCII
@@ -26,6 +32,22 @@ _UNIT: Final = {
 _LONGEST: Final = (2**63 - 1) * 1e-9
 
 
+#: Texts that are remembered, and how long they may be: what objects say must not fill the memory.
+_REMEMBERED: Final = 1024
+_LONGEST_REMEMBERED: Final = 64
+
+
+def remembered(parse: Callable[[str], T]) -> Callable[[str], T]:
+    """Remember what texts parse to: many sandboxes say the same, and then share the result."""
+    cached = lru_cache(_REMEMBERED)(parse)
+
+    @wraps(parse)
+    def read(value: str) -> T:
+        return cached(value) if len(value) <= _LONGEST_REMEMBERED else parse(value)
+
+    return read
+
+
 def parse_time(value: str) -> float:
     """Return an RFC 3339 time as epoch seconds; raise ValueError."""
     if _RFC3339.fullmatch(value) is None:
@@ -38,6 +60,7 @@ def format_time(epoch: float) -> str:
     return datetime.fromtimestamp(int(epoch), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+@remembered
 def parse_duration(value: str) -> float:
     """Return a Go duration such as `90s` or `1h30m` in seconds; raise ValueError.
 

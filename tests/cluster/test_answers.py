@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from gateway.cluster.answers import (
     EventType,
     LineSplitter,
-    decode_object,
     error_of,
     event_of,
     page_of,
@@ -98,9 +97,3 @@ def test_an_error_frame_raises_what_its_code_means(code: object, kind: type[Exce
 def test_a_frame_that_is_none_is_garbled(frame: dict[str, Any]) -> None:
     with pytest.raises(Garbled):
         event_of(frame)
-
-
-@pytest.mark.parametrize("data", [b"", b"{", b"[1]", b'"x"', b"\xff", b'{"a":"\\ud800"}'])
-def test_what_is_not_a_json_object_is_garbled(data: bytes) -> None:
-    with pytest.raises(Garbled):
-        decode_object(data)

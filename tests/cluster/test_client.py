@@ -196,18 +196,29 @@ async def test_a_list_that_is_none_is_garbled(
 async def test_frames_arrive_whole_however_the_bytes_are_cut(
     api: FaultApi, client: KubeClient
 ) -> None:
-    wanted = [{"type": "ADDED", "object": {"name": "käse €"}}, {"type": "ADDED", "object": {}}]
+    wanted = [{"type": "ADDED", "object": {"spec": "käse €"}}, {"type": "ADDED", "object": {}}]
     raw = b"".join(json.dumps(one, ensure_ascii=False).encode() + b"\n" for one in wanted)
     api.queue(WATCH, watches(*(raw[i : i + 1] for i in range(len(raw)))))
     assert await read_all(client) == wanted
 
 
 async def test_a_line_over_4_mib_is_just_a_line(api: FaultApi, client: KubeClient) -> None:
-    big = {"note": "x" * (5 * 2**20)}
-    api.queue(WATCH, watches(frame("ADDED", big), frame("ADDED", {"small": True})))
+    big = {"spec": {"note": "x" * (5 * 2**20)}}
+    api.queue(WATCH, watches(frame("ADDED", big), frame("ADDED", {"spec": {"small": True}})))
     first, second = await read_all(client)
-    assert len(first["object"]["note"]) == 5 * 2**20
-    assert second["object"] == {"small": True}
+    assert len(first["object"]["spec"]["note"]) == 5 * 2**20
+    assert second["object"] == {"spec": {"small": True}}
+
+
+async def test_frames_are_decoded_as_they_are_taken(api: FaultApi, client: KubeClient) -> None:
+    api.queue(WATCH, watches(frame("ADDED", {}) + b"not json\n"))
+    async with client.watch(EVERYWHERE, 10, 5.0) as stream:
+        frames = await stream.read()
+        assert frames is not None
+        taken = iter(frames)
+        assert next(taken) == {"type": "ADDED", "object": {}}
+        with pytest.raises(Garbled):
+            next(taken)
 
 
 async def test_half_a_frame_at_the_end_is_not_an_event(api: FaultApi, client: KubeClient) -> None:

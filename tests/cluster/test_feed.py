@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -48,6 +49,11 @@ def make_object(
 BROKEN: dict[str, Any] = {"status": {"phase": 7}}
 
 
+def complete(feed: Feed, version: int) -> None:
+    """Take all the steps that complete a list."""
+    deque(feed.complete(version), maxlen=0)
+
+
 def test_an_object_that_cannot_be_judged_loses_its_route() -> None:
     intake = make_intake()
     feed = Feed(intake)
@@ -91,7 +97,7 @@ def test_a_broken_object_in_a_list_is_skipped_and_loses_its_old_route() -> None:
     feed.event(EventType.ADDED, make_object(1))
     feed.begin()
     feed.page([make_object(4, **BROKEN), {}, [], None, make_object(3, "b", "uid-2")])  # type: ignore[list-item]
-    feed.complete(5)
+    complete(feed, 5)
     assert names(intake.registry) == {"b"}
 
 
@@ -102,7 +108,7 @@ def test_a_list_forgets_the_malformed_that_it_lacks() -> None:
     feed.event(EventType.ADDED, make_object(2, "b", "uid-2", **BROKEN))
     feed.begin()
     feed.page([make_object(2, "b", "uid-2", **BROKEN)])
-    feed.complete(5)
+    complete(feed, 5)
     assert [one.uid for one in intake.malformed] == ["uid-2"]
 
 
@@ -139,6 +145,82 @@ def test_the_memory_of_malformed_objects_is_bounded() -> None:
     for number in range(MEMORY + 50):
         intake.take(make_object(1, f"s{number}", f"uid-{number}", **BROKEN))
     assert len(intake.malformed) == MEMORY
+
+
+# ---- lists of what is known already ------------------------------------------------------------
+
+
+class Counting(Native):
+    """A dialect that tells what it had to judge."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.judged: list[str] = []
+
+    def route(self, raw: RawObject) -> Route:
+        route = super().route(raw)
+        self.judged.append(route.key.name)
+        return route
+
+
+def test_what_a_list_repeats_is_neither_judged_again_nor_lost() -> None:
+    dialect = Counting()
+    intake = make_intake(dialect)
+    feed = Feed(intake)
+    for version, name in ((1, "a"), (2, "b"), (3, "c")):
+        feed.event(EventType.ADDED, make_object(version, name, f"uid-{name}"))
+    before = {route.key.name: route for route in intake.registry}
+    dialect.judged.clear()
+    feed.begin()
+    feed.page([make_object(1, "a", "uid-a"), make_object(7, "b", "uid-b")])
+    feed.page([make_object(3, "c", "uid-c"), make_object(8, "d", "uid-d")])
+    complete(feed, 9)
+    assert dialect.judged == ["b", "d"]
+    after = {route.key.name: route for route in intake.registry}
+    assert set(after) == {"a", "b", "c", "d"}
+    assert [after[name] is before[name] for name in "abc"] == [True, False, True]
+
+
+def test_an_object_that_took_the_name_is_judged_although_its_version_is_the_same() -> None:
+    dialect = Counting()
+    intake = make_intake(dialect)
+    feed = Feed(intake)
+    feed.event(EventType.ADDED, make_object(5))
+    feed.begin()
+    feed.page([make_object(5, uid="uid-2")])
+    complete(feed, 9)
+    assert dialect.judged == ["a", "a"]
+    assert [route.uid for route in intake.registry] == ["uid-2"]
+
+
+@pytest.mark.parametrize("version", ["05", 5, None, "", "five"])
+def test_a_version_that_is_written_otherwise_is_left_to_the_dialect(version: object) -> None:
+    dialect = Counting()
+    intake = make_intake(dialect)
+    feed = Feed(intake)
+    feed.event(EventType.ADDED, make_object(5))
+    raw = make_object()
+    raw["metadata"]["resourceVersion"] = version
+    assert intake.known(raw) is None
+    feed.begin()
+    feed.page([raw])
+    complete(feed, 9)
+    assert len(dialect.judged) == 1 + (version == "05")
+
+
+def test_a_list_is_completed_in_steps_that_heed_what_is_heard_in_between() -> None:
+    intake = make_intake()
+    feed = Feed(intake)
+    for version, name in ((1, "a"), (2, "b"), (3, "c")):
+        feed.event(EventType.ADDED, make_object(version, name, f"uid-{name}"))
+    feed.begin()
+    feed.page([make_object(1, "a", "uid-a")])
+    steps = feed.complete(9)
+    assert names(intake.registry) == {"a", "b", "c"}
+    next(steps)
+    intake.take(make_object(10, "c", "uid-c"))
+    deque(steps, maxlen=0)
+    assert names(intake.registry) == {"a", "c"}
 
 
 class Mistaken(Native):
@@ -202,7 +284,7 @@ def test_nothing_that_an_object_contains_stops_the_feed(
         feed.event(kind, raw)
     feed.begin()
     feed.page([raw for _, raw in news])
-    feed.complete(1)
+    complete(feed, 1)
 
 
 async def test_malformed_objects_in_the_middle_of_a_watch_stop_nothing(

@@ -63,7 +63,7 @@ async def test_a_server_of_the_clusters_own_authority_gets_the_token(
 ) -> None:
     server.token = "first"
     async with pod(server, tmp_path, monkeypatch, "ca") as client:
-        assert (await client.list_page(Selection(RESOURCE), None)).items == []
+        assert not list((await client.list_page(Selection(RESOURCE), None)).items)
 
 
 async def test_a_server_of_another_authority_gets_nothing(

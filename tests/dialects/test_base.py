@@ -35,6 +35,25 @@ def test_a_missing_section_is_empty_at_any_depth() -> None:
     assert base.section({"a": 1}) == {"a": 1}
 
 
+def test_the_sections_of_an_object_are_metadata_spec_and_status() -> None:
+    metadata, spec, status = {"name": "box"}, {"paused": True}, {"phase": "Paused"}
+    whole = {"kind": "Sandbox", "metadata": metadata, "spec": spec, "status": status}
+    assert base.sections(whole) == (metadata, spec, status)
+    assert base.sections({}) == ({}, {}, {})
+    assert base.sections({"metadata": None, "spec": None, "status": None}) == ({}, {}, {})
+
+
+@pytest.mark.parametrize("name", ["metadata", "spec", "status"])
+@pytest.mark.parametrize("wrong", [[], "x", 0, False])
+def test_a_section_that_is_no_object_is_refused_by_name(name: str, wrong: object) -> None:
+    assert _refusal(lambda: base.sections({name: wrong})) == f"{name}: is not an object"
+
+
+@pytest.mark.parametrize("whole", [[], "x", 0, False])
+def test_of_what_is_no_object_there_are_no_sections(whole: Any) -> None:
+    assert _refusal(lambda: base.sections(whole)) == "object: is not an object"
+
+
 def test_a_section_of_another_type_is_named_with_its_path() -> None:
     assert _refusal(lambda: base.section({"a": {"b": 1}}, "a", "b", "c")).startswith("a.b:")
     assert _refusal(lambda: base.section({"a": 1}, "a", "b")).startswith("a:")
@@ -126,6 +145,17 @@ def test_an_object_without_a_name_or_uid_has_no_identity(missing: str) -> None:
     del metadata[missing]
     message = _refusal(lambda: base.identity({"metadata": metadata}, "kruise"))
     assert message == f"metadata.{missing}: is missing"
+    assert _refusal(lambda: base.identity_in(metadata, "kruise")) == message
+
+
+def test_sandboxes_of_one_namespace_share_its_name() -> None:
+    one, other = (
+        base.identity_in(
+            {"namespace": str(b"team-a", "ascii"), "name": name, "uid": name}, "native"
+        )
+        for name in ("x", "y")
+    )
+    assert one[0].namespace is other[0].namespace
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import FrozenInstanceError
+import gc
+from dataclasses import replace
 
 import pytest
 
-from gateway.sandbox.model import Credential, Key, State
+from gateway.sandbox.model import Credential, Key, State, WakePolicy
 
 from .routes import make_route
 
@@ -51,9 +52,9 @@ def test_no_list_of_ports_allows_any_and_an_empty_one_allows_none(
 
 def test_a_credential_never_shows_in_a_log() -> None:
     credential = Credential(token="hunter2", sha256="ab" * 32)
-    shown = repr(make_route(credential=credential))
-    assert "hunter2" not in shown
-    assert "abab" not in shown
+    for shown in (repr(credential), str(credential), repr(make_route(credential=credential))):
+        assert "hunter2" not in shown
+        assert "abab" not in shown
 
 
 def test_a_key_prints_as_namespace_and_name_and_sorts() -> None:
@@ -63,5 +64,27 @@ def test_a_key_prints_as_namespace_and_name_and_sorts() -> None:
 
 def test_a_route_cannot_be_changed() -> None:
     route = make_route()
-    with pytest.raises(FrozenInstanceError):
+    with pytest.raises(AttributeError, match="immutable"):
         route.uid = "another"  # type: ignore[misc]
+
+
+def test_equal_values_are_equal_and_hash_alike() -> None:
+    route = make_route(credential=Credential(token="x"), wake=WakePolicy(enabled=True, timeout=5.0))
+    again = replace(route)
+    assert again is not route
+    assert again == route
+    assert hash(again) == hash(route)
+    assert replace(route, version=2) != route
+
+
+def test_equal_policies_are_one() -> None:
+    policy = WakePolicy.of(True, 90.0)
+    assert policy == WakePolicy(enabled=True, timeout=90.0)
+    assert WakePolicy.of(True, 90.0) is policy
+    assert WakePolicy.of(False, 90.0) != policy
+    assert WakePolicy.of(True, None) == WakePolicy(enabled=True)
+
+
+def test_no_value_is_for_the_garbage_collector_to_look_at() -> None:
+    route = make_route(credential=Credential(token="x"), wake=WakePolicy(enabled=True))
+    assert not any(map(gc.is_tracked, (route, route.key, route.wake, route.credential)))

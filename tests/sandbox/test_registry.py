@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -194,12 +195,26 @@ def test_news_of_one_of_three_namesakes_is_kept_up_to_date() -> None:
     assert registry.by_id("same").state is State.DEAD
 
 
+def replace(
+    registry: Registry,
+    dialect: str,
+    listed: list[Route],
+    version: int,
+    namespace: str | None = None,
+) -> None:
+    """Enter a complete list and take all steps."""
+    for route in listed:
+        registry.apply(route)
+    uids = {route.uid for route in listed}
+    deque(registry.retain(dialect, uids, version, namespace), maxlen=0)
+
+
 # ---- lists ------------------------------------------------------------------------------------
 
 
 def test_a_list_adds_changes_and_deletes() -> None:
     registry = filled(make_route(version=2), other(version=3))
-    registry.replace("kruise", [make_route(version=4, state=State.PAUSED)], 10)
+    replace(registry, "kruise", [make_route(version=4, state=State.PAUSED)], 10)
     assert registry.by_id("team-a--box").state is State.PAUSED
     assert registry.get(OTHER) is None
     assert not registry.apply(other(version=10))
@@ -207,7 +222,7 @@ def test_a_list_adds_changes_and_deletes() -> None:
 
 def test_a_list_keeps_what_is_newer_than_itself() -> None:
     registry = filled(make_route(version=11), other(version=12))
-    registry.replace("kruise", [make_route(version=4)], 11)
+    replace(registry, "kruise", [make_route(version=4)], 11)
     assert registry.by_id("team-a--box").version == 11
     assert registry.by_id("team-a--other").version == 12
 
@@ -215,22 +230,37 @@ def test_a_list_keeps_what_is_newer_than_itself() -> None:
 def test_a_list_does_not_bring_back_what_was_deleted_after_it_was_read() -> None:
     registry = filled(make_route(version=4))
     registry.remove(KEY, "uid-1", 12)
-    registry.replace("kruise", [make_route(version=4)], 10)
+    replace(registry, "kruise", [make_route(version=4)], 10)
     assert len(registry) == 0
 
 
 def test_a_list_of_one_dialect_leaves_the_others() -> None:
     native = make_route(key=Key("native", "team-a", "n"), uid="uid-3", id="n")
     registry = filled(make_route(), native)
-    registry.replace("kruise", [], 10)
+    replace(registry, "kruise", [], 10)
     assert list(registry) == [native]
 
 
 def test_a_list_of_one_namespace_leaves_the_others() -> None:
     elsewhere = make_route(key=Key("kruise", "team-b", "box"), uid="uid-3", id="b")
     registry = filled(make_route(), elsewhere)
-    registry.replace("kruise", [], 10, "team-a")
+    replace(registry, "kruise", [], 10, "team-a")
     assert list(registry) == [elsewhere]
+
+
+def test_news_between_two_steps_of_a_list_is_heeded() -> None:
+    third = make_route(key=Key("kruise", "team-a", "third"), uid="uid-3", id="third")
+    registry = filled(make_route(version=2), other(version=3), third)
+    steps = registry.retain("kruise", set(), 10)
+    assert len(registry) == 3
+    next(steps)
+    assert list(registry) == [other(version=3), third]
+    registry.apply(other(version=11))
+    registry.remove(third.key, third.uid, 12)
+    late = make_route(key=Key("kruise", "team-a", "late"), uid="uid-4", id="late", version=9)
+    registry.apply(late)
+    deque(steps, maxlen=0)
+    assert list(registry) == [other(version=11), late]
 
 
 def test_what_is_forgotten_can_come_back_as_it_was() -> None:
@@ -248,7 +278,7 @@ def test_what_is_forgotten_can_come_back_as_it_was() -> None:
 
 def test_a_list_replaces_a_uid_under_its_key() -> None:
     registry = filled(make_route(uid="uid-1", version=2))
-    registry.replace("kruise", [make_route(uid="uid-2", version=5)], 10)
+    replace(registry, "kruise", [make_route(uid="uid-2", version=5)], 10)
     assert registry.by_id("team-a--box").uid == "uid-2"
     assert not registry.apply(make_route(uid="uid-1", version=4))
 

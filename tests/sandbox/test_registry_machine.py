@@ -6,7 +6,7 @@ from it is found at once. Each invariant is checked after each step.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import defaultdict, deque
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -144,7 +144,10 @@ class RegistryMachine(RuleBasedStateMachine):
     def complete_list(self, scope: Scope, listed: list[Route], version: int) -> None:
         by_key = {route.key: route for route in listed if within(scope, route.key)}
         in_list = [route for route in by_key.values() if route.version <= version]
-        self.registry.replace(scope[0], iter(in_list), version, scope[1])
+        for route in in_list:
+            self.registry.apply(route)
+        uids = {route.uid for route in in_list}
+        deque(self.registry.retain(scope[0], uids, version, scope[1]), maxlen=0)
         self.model.replace(scope, in_list, version)
 
     @rule(scope=scopes)

@@ -7,6 +7,7 @@ from itertools import product
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from gateway.sandbox.errors import (
     NotResumable,
@@ -43,32 +44,32 @@ observed = st.builds(
 @pytest.mark.parametrize(
     ("seen", "expected"),
     [
-        (UP._replace(deleting=True), Judgement(State.DEAD, "deleting")),
-        (UP._replace(phase="Succeeded"), Judgement(State.DEAD, "succeeded")),
-        (UP._replace(phase="Failed"), Judgement(State.DEAD, "failed")),
-        (UP._replace(phase="Terminating"), Judgement(State.DEAD, "terminating")),
-        (UP._replace(pool_member=True), Judgement(State.BLOCKED, "pool_member")),
-        (UP._replace(phase="Upgrading"), Judgement(State.BLOCKED, "upgrading")),
-        (UP._replace(phase="Recycling"), Judgement(State.BLOCKED, "recycling")),
-        (UP._replace(phase="Pending"), Judgement(State.CREATING)),
-        (UP._replace(phase=""), Judgement(State.CREATING)),
-        (UP._replace(phase="Hibernating"), Judgement(State.BLOCKED, "unknown_phase")),
-        (UP._replace(phase="running"), Judgement(State.BLOCKED, "unknown_phase")),
-        (UP._replace(wants_pause=True), Judgement(State.PAUSING)),
-        (UP._replace(wants_pause=True, phase="Pausing"), Judgement(State.PAUSING)),
-        (UP._replace(wants_pause=True, phase="Resuming"), Judgement(State.PAUSING)),
-        (UP._replace(wants_pause=True, phase="Paused"), Judgement(State.PAUSED)),
+        (replace(UP, deleting=True), Judgement(State.DEAD, "deleting")),
+        (replace(UP, phase="Succeeded"), Judgement(State.DEAD, "succeeded")),
+        (replace(UP, phase="Failed"), Judgement(State.DEAD, "failed")),
+        (replace(UP, phase="Terminating"), Judgement(State.DEAD, "terminating")),
+        (replace(UP, pool_member=True), Judgement(State.BLOCKED, "pool_member")),
+        (replace(UP, phase="Upgrading"), Judgement(State.BLOCKED, "upgrading")),
+        (replace(UP, phase="Recycling"), Judgement(State.BLOCKED, "recycling")),
+        (replace(UP, phase="Pending"), Judgement(State.CREATING)),
+        (replace(UP, phase=""), Judgement(State.CREATING)),
+        (replace(UP, phase="Hibernating"), Judgement(State.BLOCKED, "unknown_phase")),
+        (replace(UP, phase="running"), Judgement(State.BLOCKED, "unknown_phase")),
+        (replace(UP, wants_pause=True), Judgement(State.PAUSING)),
+        (replace(UP, wants_pause=True, phase="Pausing"), Judgement(State.PAUSING)),
+        (replace(UP, wants_pause=True, phase="Resuming"), Judgement(State.PAUSING)),
+        (replace(UP, wants_pause=True, phase="Paused"), Judgement(State.PAUSED)),
         (
-            UP._replace(wants_pause=True, phase="Paused", pause_settled=False),
+            replace(UP, wants_pause=True, phase="Paused", pause_settled=False),
             Judgement(State.PAUSING),
         ),
-        (UP._replace(phase="Paused"), Judgement(State.RESUMING)),
-        (UP._replace(phase="Pausing"), Judgement(State.RESUMING)),
-        (UP._replace(phase="Resuming"), Judgement(State.RESUMING)),
+        (replace(UP, phase="Paused"), Judgement(State.RESUMING)),
+        (replace(UP, phase="Pausing"), Judgement(State.RESUMING)),
+        (replace(UP, phase="Resuming"), Judgement(State.RESUMING)),
         (UP, Judgement(State.RUNNING)),
-        (UP._replace(ready=False), Judgement(State.RESUMING)),
-        (UP._replace(address=None), Judgement(State.RESUMING)),
-        (UP._replace(ready=False, address=None), Judgement(State.RESUMING)),
+        (replace(UP, ready=False), Judgement(State.RESUMING)),
+        (replace(UP, address=None), Judgement(State.RESUMING)),
+        (replace(UP, ready=False, address=None), Judgement(State.RESUMING)),
     ],
 )
 def test_each_rule_of_judging_gives_its_state(seen: Observed, expected: Judgement) -> None:
@@ -94,7 +95,7 @@ ORDER: list[tuple[dict[str, object], Judgement]] = [
 )
 def test_an_earlier_rule_beats_every_later_one(earlier: int, later: int) -> None:
     conditions = {**ORDER[later][0], **ORDER[earlier][0]}
-    assert judge(UP._replace(**conditions)) == ORDER[earlier][1]  # type: ignore[arg-type]
+    assert judge(replace(UP, **conditions)) == ORDER[earlier][1]
 
 
 @given(observed)
@@ -110,10 +111,10 @@ def test_judging_is_total_and_only_running_promises_an_address(seen: Observed) -
 
 @given(observed, st.none() | st.floats())
 def test_expiry_is_left_to_the_request(seen: Observed, expires_at: float | None) -> None:
-    assert judge(seen) == judge(seen._replace(expires_at=expires_at))
+    assert judge(seen) == judge(replace(seen, expires_at=expires_at))
 
 
-ASLEEP = UP._replace(phase="Paused", wants_pause=True)
+ASLEEP = replace(UP, phase="Paused", wants_pause=True)
 
 
 @pytest.mark.parametrize(
@@ -121,13 +122,13 @@ ASLEEP = UP._replace(phase="Paused", wants_pause=True)
     [
         ASLEEP,
         UP,
-        UP._replace(ready=False),
-        UP._replace(phase="Resuming"),
-        UP._replace(phase="Resuming", wants_pause=True),
-        UP._replace(phase="Paused"),
-        UP._replace(phase="Pausing"),
-        ASLEEP._replace(expires_at=NOW + 0.001),
-        UP._replace(phase="Running", pause_settled=False),
+        replace(UP, ready=False),
+        replace(UP, phase="Resuming"),
+        replace(UP, phase="Resuming", wants_pause=True),
+        replace(UP, phase="Paused"),
+        replace(UP, phase="Pausing"),
+        replace(ASLEEP, expires_at=NOW + 0.001),
+        replace(UP, phase="Running", pause_settled=False),
     ],
 )
 def test_these_may_be_woken(seen: Observed) -> None:
@@ -137,22 +138,22 @@ def test_these_may_be_woken(seen: Observed) -> None:
 @pytest.mark.parametrize(
     ("seen", "error"),
     [
-        (ASLEEP._replace(deleting=True), SandboxIsTerminating),
-        (ASLEEP._replace(expires_at=NOW), ShutdownTimeReached),
-        (ASLEEP._replace(expires_at=NOW - 1), ShutdownTimeReached),
-        (UP._replace(wants_pause=True), SandboxIsPausing),
-        (UP._replace(wants_pause=True, phase="Pausing"), SandboxIsPausing),
-        (ASLEEP._replace(pause_settled=False), SandboxIsPausing),
-        (ASLEEP._replace(pause_settled=False, wants_pause=False), SandboxIsPausing),
-        (ASLEEP._replace(phase="Upgrading"), SandboxPhaseNotAllowed),
-        (ASLEEP._replace(phase="Recycling"), SandboxPhaseNotAllowed),
-        (ASLEEP._replace(phase="Pending"), SandboxPhaseNotAllowed),
-        (ASLEEP._replace(phase=""), SandboxPhaseNotAllowed),
-        (ASLEEP._replace(phase="Succeeded"), SandboxPhaseNotAllowed),
-        (ASLEEP._replace(phase="Failed"), SandboxPhaseNotAllowed),
-        (ASLEEP._replace(phase="Terminating"), SandboxPhaseNotAllowed),
-        (ASLEEP._replace(phase="Hibernating"), SandboxPhaseNotAllowed),
-        (ASLEEP._replace(pool_member=True), SandboxPhaseNotAllowed),
+        (replace(ASLEEP, deleting=True), SandboxIsTerminating),
+        (replace(ASLEEP, expires_at=NOW), ShutdownTimeReached),
+        (replace(ASLEEP, expires_at=NOW - 1), ShutdownTimeReached),
+        (replace(UP, wants_pause=True), SandboxIsPausing),
+        (replace(UP, wants_pause=True, phase="Pausing"), SandboxIsPausing),
+        (replace(ASLEEP, pause_settled=False), SandboxIsPausing),
+        (replace(ASLEEP, pause_settled=False, wants_pause=False), SandboxIsPausing),
+        (replace(ASLEEP, phase="Upgrading"), SandboxPhaseNotAllowed),
+        (replace(ASLEEP, phase="Recycling"), SandboxPhaseNotAllowed),
+        (replace(ASLEEP, phase="Pending"), SandboxPhaseNotAllowed),
+        (replace(ASLEEP, phase=""), SandboxPhaseNotAllowed),
+        (replace(ASLEEP, phase="Succeeded"), SandboxPhaseNotAllowed),
+        (replace(ASLEEP, phase="Failed"), SandboxPhaseNotAllowed),
+        (replace(ASLEEP, phase="Terminating"), SandboxPhaseNotAllowed),
+        (replace(ASLEEP, phase="Hibernating"), SandboxPhaseNotAllowed),
+        (replace(ASLEEP, pool_member=True), SandboxPhaseNotAllowed),
     ],
 )
 def test_these_may_not_be_woken_and_the_class_says_why(
@@ -176,7 +177,7 @@ OBSTACLES: list[tuple[dict[str, object], type[NotResumable]]] = [
     [(i, j) for i, j in product(range(len(OBSTACLES)), repeat=2) if i < j],
 )
 def test_the_earlier_obstacle_to_a_wake_is_the_one_named(earlier: int, later: int) -> None:
-    seen = ASLEEP._replace(**{**OBSTACLES[later][0], **OBSTACLES[earlier][0]})  # type: ignore[arg-type]
+    seen = replace(ASLEEP, **{**OBSTACLES[later][0], **OBSTACLES[earlier][0]})
     with pytest.raises(OBSTACLES[earlier][1]):
         check_resumable(seen, NOW)
 

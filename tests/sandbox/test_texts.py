@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.sandbox.texts import format_time, parse_duration, parse_time
+from gateway.sandbox.texts import format_time, parse_duration, parse_time, remembered
 
 
 @pytest.mark.parametrize(
@@ -166,3 +166,35 @@ def test_what_go_prints_reads_back(hours: int, minutes: int, seconds: int, milli
     printed = f"{hours}h{minutes}m{seconds}.{millis:03}s"
     expected = hours * 3600 + minutes * 60 + seconds + millis / 1000
     assert parse_duration(printed) == pytest.approx(expected)
+
+
+def test_short_texts_are_parsed_once_and_long_or_wrong_ones_again() -> None:
+    parsed = []
+
+    @remembered
+    def parse(text: str) -> list[str]:
+        parsed.append(text)
+        if not text:
+            raise ValueError(text)
+        return [text]
+
+    assert parse("90s") is parse("90s")
+    assert parse("x" * 64) is parse("x" * 64)
+    assert parse("x" * 65) == parse("x" * 65)
+    for _ in range(2):
+        with pytest.raises(ValueError):  # noqa: PT011
+            parse("")
+    assert parsed == ["90s", "x" * 64, "x" * 65, "x" * 65, "", ""]
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    parsed = []
+
+    @remembered
+    def parse(text: str) -> str:
+        parsed.append(text)
+        return text
+
+    for number in (*range(2000), 0, 1999):
+        parse(str(number))
+    assert parsed[2000:] == ["0"]

@@ -14,7 +14,8 @@ from urllib.parse import urlencode, urlsplit
 
 import urllib3
 
-from gateway.cluster.answers import decode_object, error_of
+from gateway.cluster.answers import error_of
+from gateway.cluster.decoding import decode_object
 from gateway.cluster.direct.kubeconfig import KubeconfigError
 from gateway.cluster.direct.plugin import issue
 from gateway.cluster.errors import ApiUnreachable
