@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gc
 import sys
+from collections import deque
 from types import FunctionType, ModuleType
 from typing import Any, Final
 
@@ -35,7 +36,7 @@ def fill(feed: Feed, collection: Collection) -> None:
         page = page_of(orjson.loads(collection.page(token)))
         feed.page(page.items)
         token = page.next_token
-    feed.complete(collection.version)
+    deque(feed.complete(collection.version), maxlen=0)
 
 
 def held_by(root: object) -> int:
