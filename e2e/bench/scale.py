@@ -36,8 +36,8 @@ memory. Memory: the resident memory of `serve`, one second after its list, with 
 that with {FEW}, by route; beside it the sizes of all objects that a registry holds. First list: \
 from its first page sent until the reader opens the watch, by the API's clock; the bare loop \
 reads the same pages with the same HTTP client, buffers, event loop and allocator settings, and \
-decodes them with orjson; the gateway's processor time is that of its whole start less that of one with \
-{FEW} routes. Throughput: two gateways at a time on the one core, loaded in turn, by the same \
+decodes them with orjson; the gateway's processor time is that of its whole start less that of one \
+with {FEW} routes. Throughput: two gateways at a time on the one core, loaded in turn, by the same \
 requests to the same {FEW} sandboxes, so that they differ in their number of routes alone; a \
 second load goes to {REACHABLE:,} sandboxes of the large one, which also means more connections \
 to the upstream. Serving: requests to the same {FEW} fall due {LOAD_RATE:,} times a second, \

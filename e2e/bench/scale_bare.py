@@ -1,9 +1,9 @@
 """Reads and decodes all pages of a list and does nothing else: the least that a list can cost.
 
 `python -m e2e.bench.scale_bare URL` prints the processor time, in seconds, that the pages took from
-its first request to its last. It has the gateway's HTTP client with the same buffers, its event loop
-and its memory allocator's settings, and decodes with orjson. In the end it opens a watch, by which the API
-sees that it is done, as it does with a gateway.
+its first request to its last. It has the gateway's HTTP client with the same buffers, its event
+loop and its memory allocator's settings, and decodes with orjson. In the end it opens a watch, by
+which the API sees that it is done, as it does with a gateway.
 """
 
 from __future__ import annotations

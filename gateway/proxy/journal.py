@@ -72,19 +72,19 @@ def _record(request: Request, seconds: float) -> dict[str, Any]:
         "peer": request.connection.peer.address,
         "status": request.status,
         "outcome": request.outcome,
-        "duration_ms": round(seconds * 1000, 3),
+        "duration_ms": int(seconds * 1e6) / 1000,
         "bytes_up": request.bytes_up,
         "bytes_down": request.bytes_down,
     }
     if not isinstance(head, GatewayError):
-        path = head.target.partition(b"?")[0][:MAX_PATH]
-        record["method"] = head.method.decode("latin-1")
-        record["path"] = path.decode("latin-1")
+        record["method"] = str(head.method, "latin-1")
+        record["path"] = str(head.target.partition(b"?")[0][:MAX_PATH], "latin-1")
     if request.reason:
         record["reason"] = request.reason
     if admitted is not None:
         route = admitted.route
-        record["sandbox"] = str(route.key)
+        key = route.key
+        record["sandbox"] = f"{key.namespace}/{key.name}"
         record["uid"] = route.uid
         record["port"] = admitted.port
     if request.wake_seconds is not None:

@@ -30,8 +30,8 @@ class AccessLog:
         self._lines: list[bytes] = []
         self._size = 0
         self._timer: asyncio.TimerHandle | None = None
-        self._second = -1
-        self._second_text = ""
+        self._millisecond = -1
+        self._stamp = ""
         self._failures = instruments.counter(
             "access_log_lost_lines", "Access log lines that could not be written."
         )
@@ -39,23 +39,18 @@ class AccessLog:
 
     def write(self, record: dict[str, Any], epoch: float) -> None:
         """Take one record; `epoch` is when the request came, in seconds."""
-        record["time"] = self._stamp(epoch)
+        milliseconds = int(epoch * 1000)
+        if milliseconds != self._millisecond:
+            self._millisecond = milliseconds
+            self._stamp = _stamp(milliseconds)
+        record["time"] = self._stamp
         line = orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
         self._lines.append(line)
         self._size += len(line)
-        if self._size >= FLUSH_BYTES:
-            self.flush()
-        elif self._timer is None:
+        if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(FLUSH_AFTER, self.flush)
-
-    def _stamp(self, epoch: float) -> str:
-        """Return RFC 3339 with milliseconds; a second is formatted once for all its lines."""
-        milliseconds = int(epoch * 1000)
-        second, rest = divmod(milliseconds, 1000)
-        if second != self._second:
-            self._second = second
-            self._second_text = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-        return f"{self._second_text}.{rest:03d}Z"
+        elif self._size >= FLUSH_BYTES:
+            self.flush()
 
     def flush(self) -> None:
         """Write what has been taken."""
@@ -70,3 +65,9 @@ class AccessLog:
             self._stream.flush()
         except OSError:
             self._failures.inc(by=len(lines))
+
+
+def _stamp(milliseconds: int) -> str:
+    """Return RFC 3339 with milliseconds, of a time since the epoch."""
+    second, rest = divmod(milliseconds, 1000)
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{rest:03d}Z"
