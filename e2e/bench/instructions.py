@@ -30,7 +30,7 @@ _COUNTS: Final = 3
 #: Each time with a gateway that was started anew, as it is for the next commit's figure.
 _REPEATS: Final = 2
 #: How far repeats may differ for a change of 3 % to show.
-_STEADY: Final = 0.01
+_STEADY: Final = 0.015
 
 _ABOUT: Final = """\
 Instructions that the gateway executes in user space for one request; the kernel's are not in it.
@@ -203,7 +203,7 @@ def _fill(suite: Suite, seen: dict[Case, Seen]) -> None:
     )
     suite.goals.append(
         Goal(
-            f"repeats differ by at most {_STEADY * 100:.0f} %, so that a change of 3 % shows",
+            f"repeats differ by at most {_STEADY * 100:.1f} %, so that a change of 3 % shows",
             f"at most {_percent(worst)}",
             worst <= _STEADY,
         )

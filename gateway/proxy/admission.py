@@ -61,8 +61,10 @@ class Admission:
         except (SandboxNotFound, AmbiguousTarget) as error:
             unfound = error
         findings = head.findings
+        # What the path names besides is not a finding about the fields.
+        by_fields = findings.targets is targets
         before = findings.admitted
-        if before is not None and before.route is route and findings.targets is targets:
+        if by_fields and before is not None and before.route is route:
             return before
         try:
             passed_on = self._authenticator.check(head.special, route, now)
@@ -81,7 +83,7 @@ class Admission:
         if not route.allows_port(port):
             raise Forbidden("The sandbox does not allow this port.")
         admitted = Admitted(route, port, target, passed_on)
-        if self._authenticator.timeless:
+        if by_fields and self._authenticator.timeless:
             findings.admitted = admitted
         return admitted
 

@@ -197,3 +197,73 @@ def test_nor_does_anybody_learn_then_what_is_known_already(mode: str) -> None:
     known = refusal(BY_ID, mode=mode, fields={}, synced=False)
     unknown = refusal(UNKNOWN, mode=mode, fields={}, synced=False)
     assert shown(known) == shown(unknown)
+
+
+# ---- requests that repeat their fields -----------------------------------------------------------
+
+
+class Desk:
+    """An admission before which the same fields come again and again."""
+
+    def __init__(self, mode: str) -> None:
+        self.registry = Registry()
+        self.registry.apply(BOX)
+        self.admission = Admission(self.registry, MODES[mode], lambda: True)
+        self.head = make_head(special=GOOD)
+        self.head.findings.targets = [BY_ID]
+
+    def again(self, *more: Target, now: float = NOW) -> Admitted:
+        """Admit a request with the fields' own target, or with others that its path names."""
+        targets = self.head.findings.targets
+        assert targets is not None
+        return self.admission.admit(self.head, [*targets, *more] if more else targets, now)
+
+
+@pytest.mark.parametrize("mode", ["none", "access-token"])
+def test_the_same_fields_are_admitted_to_the_same_route_as_before(mode: str) -> None:
+    desk = Desk(mode)
+    assert desk.again() is desk.again()
+
+
+def test_a_credential_that_changed_is_asked_for_at_once() -> None:
+    desk = Desk("access-token")
+    desk.again()
+    other = Credential(sha256=hashlib.sha256(b"another").hexdigest())
+    desk.registry.apply(replace(BOX, version=2, credential=other))
+    with pytest.raises(Unauthenticated):
+        desk.again()
+
+
+def test_a_port_that_was_closed_is_closed_at_once() -> None:
+    desk = Desk("none")
+    desk.again()
+    desk.registry.apply(replace(BOX, version=2, ports=frozenset({81})))
+    with pytest.raises(Forbidden):
+        desk.again()
+
+
+def test_a_sandbox_that_took_the_name_is_another_one() -> None:
+    desk = Desk("access-token")
+    desk.again()
+    desk.registry.remove(BOX.key, BOX.uid, 2)
+    with pytest.raises(Unauthenticated):
+        desk.again()
+    desk.registry.apply(replace(BOX, uid="uid-9", version=3, credential=None))
+    with pytest.raises(Unauthenticated):
+        desk.again()
+
+
+def test_a_token_that_expired_is_no_longer_good() -> None:
+    desk = Desk("scoped-token")
+    desk.again(now=NOW)
+    with pytest.raises(Unauthenticated):
+        desk.again(now=NOW + 61)
+
+
+def test_what_the_path_names_is_no_finding_about_the_fields() -> None:
+    desk = Desk("none")
+    desk.again(replace(BY_ID, path=b"/x"))
+    assert desk.head.findings.admitted is None
+    desk.again()
+    with pytest.raises(InvalidTarget):
+        desk.again(replace(BY_ID, port=81))
