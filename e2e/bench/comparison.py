@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass
+from itertools import compress
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
@@ -55,6 +56,18 @@ class Result:
         ratios = [figure(one) / figure(other) for one, other in pairs]
         return Ratio(statistics.median(ratios), min(ratios), max(ratios))
 
+    def saturated(self, *proxies: str) -> Result:
+        """Return this without the rounds in which one of these did not have its core to itself.
+
+        A proxy that should be busy all the time and was not had something else beside it.
+        """
+        if not self.load.saturates or not all(name in self.samples for name in proxies):
+            return self
+        rounds = zip(*(self.samples[name] for name in proxies), strict=True)
+        good = [all(round(one.busy, 2) >= BUSY for one in samples) for samples in rounds]
+        kept = {name: list(compress(self.samples[name], good)) for name in proxies}
+        return Result(self.load, kept if any(good) else self.samples)
+
     def busy(self, proxy: str) -> float:
         """Return the part of its core's time that a proxy used, the median of the rounds."""
         return self.median(proxy, attrgetter("busy"))
@@ -80,12 +93,16 @@ class _Wanted:
         side = "at most" if self.at_most else "at least"
         subject = f"{self.load.name}: {self.what} of {self.proxy}"
         text = f"{subject}, {side} {self.bound:g} times {self.base}'s"
-        ratio = result.ratio(self.proxy, self.base, self.figure)
+        counted = result.saturated(self.proxy, self.base)
+        ratio = counted.ratio(self.proxy, self.base, self.figure)
         if ratio is None:
             return Goal(text, "not measured", holds=False)
         holds = ratio.median <= self.bound if self.at_most else ratio.median >= self.bound
-        idle = [name for name in (self.proxy, self.base) if not result.was_limit(name)]
-        notes = [f"{name} was {result.busy(name):.0%} busy, not the limit" for name in idle]
+        of, taken = len(result.samples[self.proxy]), len(counted.samples[self.proxy])
+        rounds = [f"{taken} of {of} rounds: something else had a core in the others"]
+        idle = [name for name in (self.proxy, self.base) if not counted.was_limit(name)]
+        notes = rounds if taken < of else []
+        notes += [f"{name} was {counted.busy(name):.0%} busy, not the limit" for name in idle]
         return Goal(text, "; ".join([str(ratio), *notes]), holds)
 
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from e2e.bench.proxies import Proxy, Upstreams
 
 _ABOUT: Final = f"""\
-The gateway (all features on; `auth_mode` none) beside other proxies. Each has one thread or process
+The gateway (as it comes; `auth_mode` none) beside other proxies. Each has one thread or process
 on one core; load and upstreams share another. All route by the header `e2b-sandbox-id`, keep
 connections alive on both sides, stream bodies, add `X-Forwarded-For` and `-Proto`, pass WebSockets
 on and, but for `{GATEWAY_LOGGING}`, write no access log. The load is wrk (latencies as wrk tells
@@ -45,7 +45,9 @@ connection) are sent, echoed and compared by programs of our own. Where each req
 connection, that is the client's; only Node's http-proxy passes `Connection: close` on and so
 connects anew to the upstream too. One failed request voids a proxy's figures of that load.
 CPU is the proxy's, user and kernel. A proxy that was less than {BUSY:.0%} busy under many
-connections was not what limited the throughput (marked so): compare its CPU instead."""
+connections was not what limited the throughput (marked so): compare its CPU instead. Ratios are taken within
+each round, and their median counts: it is not the ratio of two medians. Goals are judged by the
+rounds in which both had their core to themselves, if there were any."""
 
 #: Without these there is nothing to compare: their failures end the suite.
 _ESSENTIAL: Final = frozenset({GATEWAY, GATEWAY_LOGGING, ENVOY})

@@ -61,8 +61,8 @@ class Admission:
         except (SandboxNotFound, AmbiguousTarget) as error:
             unfound = error
         findings = head.findings
-        # What the path names besides is not a finding about the fields.
-        by_fields = findings.targets is targets
+        # Not a finding about the fields: what the path names besides, and that two targets agree.
+        by_fields = findings.targets is targets and len(targets) == 1
         before = findings.admitted
         if by_fields and before is not None and before.route is route:
             return before

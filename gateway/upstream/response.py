@@ -253,18 +253,18 @@ class ResponseReader:
         if b"connection" in special and special[b"connection"] != _KEEP:
             named, clean = _tokens(special[b"connection"]), False
         upgrade = b", ".join(special[b"upgrade"]) if b"upgrade" in special else None
-        raw = self._take_head()
+        raw = self._take_head(final=status >= 200)
         return ResponseHead(
             status, raw, length, codings is not None, bodyless, clean, named, upgrade
         )
 
-    def _take_head(self) -> bytes:
+    def _take_head(self, *, final: bool) -> bytes:
         """Take the bytes of a head that is complete from those that were not read yet."""
         unread = self._unread
         if not unread.startswith(b"HTTP/"):
             unread = unread.lstrip(b"\r\n")  # llhttp passes over them
         end = unread.index(b"\r\n\r\n") + 4
-        self._unread = unread[end:]
+        self._unread = b"" if final else unread[end:]
         return unread[:end]
 
     def _on_interim(self, head: ResponseHead) -> None:

@@ -267,3 +267,12 @@ def test_what_the_path_names_is_no_finding_about_the_fields() -> None:
     desk.again()
     with pytest.raises(InvalidTarget):
         desk.again(replace(BY_ID, port=81))
+
+
+def test_that_two_schemes_agree_is_asked_each_time() -> None:
+    desk = Desk("none")
+    desk.head.findings.targets = [BY_ID, BY_NAME]
+    desk.again()
+    desk.registry.apply(replace(TWIN, id="another"))
+    with pytest.raises(InvalidTarget):
+        desk.again()

@@ -649,3 +649,11 @@ def test_a_head_is_clean_where_all_of_it_is_end_to_end(raw: bytes, clean: bool) 
         in_pieces.feed(bytes([byte]))
     assert in_pieces.head is not None
     assert in_pieces.head.raw == reader.head.raw
+
+
+def test_nothing_of_a_body_is_kept_with_its_head() -> None:
+    reader = ResponseReader()
+    reader.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + b"x" * 100_000)
+    assert b"".join(reader.take_parts()) == b"x" * 100_000
+    kept = (getattr(reader, name) for name in ResponseReader.__slots__)
+    assert not [one for one in kept if isinstance(one, bytes) and len(one) > 1000]
