@@ -45,9 +45,9 @@ connection) are sent, echoed and compared by programs of our own. Where each req
 connection, that is the client's; only Node's http-proxy passes `Connection: close` on and so
 connects anew to the upstream too. One failed request voids a proxy's figures of that load.
 CPU is the proxy's, user and kernel. A proxy that was less than {BUSY:.0%} busy under many
-connections was not what limited the throughput (marked so): compare its CPU instead. Ratios are taken within
-each round, and their median counts: it is not the ratio of two medians. Goals are judged by the
-rounds in which both had their core to themselves, if there were any."""
+connections was not what limited the throughput (marked so): compare its CPU instead. Ratios are
+taken within each round, and their median counts: it is not the ratio of two medians. Goals are
+judged by the rounds in which both had their core to themselves, if there were any."""
 
 #: Without these there is nothing to compare: their failures end the suite.
 _ESSENTIAL: Final = frozenset({GATEWAY, GATEWAY_LOGGING, ENVOY})
