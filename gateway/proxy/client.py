@@ -74,8 +74,6 @@ class Connection(RequestHandler):
         "deadline",
         "exchange",
         "front",
-        "full",
-        "loop",
         "peer",
     )
 
@@ -97,14 +95,17 @@ class Connection(RequestHandler):
         self._phase = _BETWEEN
         self._read_deadline = math.inf
         self._wire: asyncio.Transport | None = None
-        self.loop = loop
         self.busy = False
-        self.full = False
         self.deadline = math.inf
         self.exchange: Exchange | None = None
         self.peer = Peer("", trusted=False)
 
     # ---- for the proxy
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop it runs on."""
+        return self._loop
 
     @property
     def idle(self) -> bool:
@@ -239,13 +240,11 @@ class Connection(RequestHandler):
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self.full = True
         if self.exchange is not None:
             self.exchange.client_full(True)
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self.full = False
         if self.exchange is not None:
             self.exchange.client_full(False)
 

@@ -155,7 +155,7 @@ class Exchange:
             client.deadline = now + self._timeouts.progress
             upstream.write(sent)
             self._body.attach(self)
-        if client.full:
+        if client.writing_paused:
             self.client_full(True)
 
     async def run(self, sent: bytes) -> None:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from aiohttp.web_server import Server
 
 from gateway.proxy.client import Connection
-from gateway.proxy.parser import FieldNames
 from gateway.proxy.request import Done, Request
+from gateway.upstream.field_names import FieldNames
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gateway.proxy import answers, headers
 from gateway.proxy.exchange import ClientGone, Exchange, ResponseBrokenOff, Timeouts
 from gateway.proxy.reach import Journey
-from gateway.proxy.request import ANSWERED, CLOSED, KEPT, Done, Request
+from gateway.proxy.request import CLOSED, KEPT, Done, Request
 from gateway.proxy.retry import may_send_again
 from gateway.sandbox.errors import GatewayError, InvalidTarget, UpstreamReset
 
@@ -95,7 +95,7 @@ class Proxy:
             request.connection.hand_over(request)
             return
         if error is None:
-            request.outcome = ANSWERED
+            request.answered()
             keep_alive = exchange.keep_alive
         else:
             keep_alive = self._answer_failure(request, error)
@@ -206,7 +206,7 @@ class Proxy:
             )
             if host and not passed_on:
                 head.findings.sent = sent
-        return b"%b %b HTTP/1.1\r\n%b" % (head.method, target, sent)
+        return headers.upstream_head(head.method, target, sent)
 
 
 def may_repeat(request: Request, exchange: Exchange) -> bool:

@@ -5,7 +5,7 @@ All fields but the special ones are passed on byte for byte and in order; nothin
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from gateway.proxy.legality import PSEUDONYM
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from gateway.upstream.response import ResponseHead
 
 _VIA: Final = b"1.1 " + PSEUDONYM
-_CRLF: Final = b"\r\n"
 _VIA_LINE: Final = b"Via: " + _VIA + b"\r\n"
 _HARMLESS_TOKENS: Final = frozenset({b"close", b"keep-alive", b"upgrade", b"te", b""})
 
@@ -27,48 +26,39 @@ class Peer:
     address: str
     trusted: bool
     secure: bool = False
-    scheme: bytes = field(init=False)
-    #: The lines that say so, up to the host: they are the same for every request.
-    forwarded: bytes = field(init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        scheme = b"https" if self.secure else b"http"
-        lines = b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: "
-        object.__setattr__(self, "scheme", scheme)
-        object.__setattr__(self, "forwarded", lines % (self.address.encode(), scheme))
+    @property
+    def scheme(self) -> bytes:
+        """Return the scheme the request came by."""
+        return b"https" if self.secure else b"http"
 
 
-def upstream_head(
-    head: RequestHead,
-    target: bytes,
-    host: bytes,
-    peer: Peer,
-    passed_on: list[bytes],
-) -> bytes:
-    """Return the head to send to the sandbox.
-
-    `target` is in origin-form, `host` the Host to send, `passed_on` whole lines of special fields
-    that go on to this sandbox all the same.
-    """
-    fields = upstream_fields(head, host, peer, passed_on)
-    return b"%b %b HTTP/1.1\r\n%b" % (head.method, target, fields)
+def upstream_head(method: bytes, target: bytes, fields: bytes) -> bytes:
+    """Return the head to send to the sandbox; `target` is in origin-form."""
+    return b"%b %b HTTP/1.1\r\n%b" % (method, target, fields)
 
 
 def upstream_fields(head: RequestHead, host: bytes, peer: Peer, passed_on: list[bytes]) -> bytes:
-    """Return all of `upstream_head` but the first line."""
+    """Return all of the head to send to the sandbox but its first line.
+
+    `host` is the Host to send, `passed_on` whole lines of special fields that go on to this
+    sandbox all the same.
+    """
     special = head.special
     lines = head.lines
     if b"connection" in special:
         lines = _without_named(lines, special[b"connection"])
-    asked = special[b"host"][0] if b"host" in special else b""
-    return b"Host: %b\r\n%b%b%b%b%b%b\r\n" % (
-        host,
-        b"".join(lines),
-        b"".join(passed_on) if passed_on else b"",
-        b"" if head.length == 0 and b"content-length" not in special else _framing(head),
-        _continued(special, peer, asked) if peer.trusted else peer.forwarded + asked + _CRLF,
-        _VIA_LINE if b"via" not in special else _via(special),
-        b"" if head.upgrade is None else _upgrade(head),
+    return b"".join(
+        (
+            b"Host: %b\r\n" % host,
+            *lines,
+            *passed_on,
+            _framing(head),
+            _forwarded(special, peer),
+            _via(special),
+            _upgrade(head),
+            b"\r\n",
+        )
     )
 
 
@@ -89,12 +79,19 @@ def _framing(head: RequestHead) -> bytes:
     return b""
 
 
-def _continued(special: Special, peer: Peer, asked: bytes) -> bytes:
-    """Return the X-Forwarded fields of a trusted peer: its own, continued."""
+def _forwarded(special: Special, peer: Peer) -> bytes:
+    """Return the X-Forwarded fields: overwritten, or for a trusted peer continued."""
     address = peer.address.encode()
+    host = special.get(b"host", [b""])[0]
+    if not peer.trusted:
+        return b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\n" % (
+            address,
+            peer.scheme,
+            host,
+        )
     chain = b", ".join([*special.get(b"x-forwarded-for", ()), address])
     scheme = special.get(b"x-forwarded-proto", [peer.scheme])[0]
-    host = special.get(b"x-forwarded-host", [asked])[0]
+    host = special.get(b"x-forwarded-host", [host])[0]
     lines = b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\n" % (
         chain,
         scheme,
@@ -107,10 +104,13 @@ def _continued(special: Special, peer: Peer, asked: bytes) -> bytes:
 
 
 def _via(special: Special) -> bytes:
-    return b"Via: %b\r\n" % b", ".join([*special[b"via"], _VIA])
+    seen = special.get(b"via")
+    return _VIA_LINE if seen is None else b"Via: %b\r\n" % b", ".join([*seen, _VIA])
 
 
 def _upgrade(head: RequestHead) -> bytes:
+    if head.upgrade is None:
+        return b""
     protocol = b", ".join(head.special[b"upgrade"])
     return b"Connection: Upgrade\r\nUpgrade: %b\r\n" % protocol
 

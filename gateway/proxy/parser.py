@@ -7,7 +7,6 @@ has the few methods that `aiohttp.web_protocol.RequestHandler` calls; tests pin 
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Final
@@ -17,6 +16,7 @@ import httptools
 from gateway.proxy import legality
 from gateway.proxy.body import NO_BODY, RequestBody
 from gateway.proxy.message import RequestHead, Special
+from gateway.proxy.repeats import Repeats
 from gateway.sandbox.errors import (
     BadRequest,
     GatewayError,
@@ -25,9 +25,12 @@ from gateway.sandbox.errors import (
     RequestTimeout,
     UriTooLong,
 )
+from gateway.upstream.field_names import DROPPED, ORDINARY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from gateway.upstream.field_names import FieldNames
 
     #: What aiohttp queues for its handler: a head, or the error that answers in its place.
     Message = tuple[RequestHead | GatewayError, RequestBody]
@@ -79,48 +82,6 @@ _HEAD: Final = Phase.HEAD
 _BODY: Final = Phase.BODY
 
 
-#: The first line of a request in its plainest form; everything else is llhttp's to judge.
-_REQUEST_LINE = re.compile(
-    rb"(DELETE|GET|HEAD|OPTIONS|PATCH|POST|PUT) (/[A-Za-z0-9._~!$&'()*+,;=:@/?%-]*) HTTP/1\.1"
-)
-#: A head up to this size is remembered, for the next one may have the same fields.
-_MEMORABLE: Final = 4096
-
-#: What becomes of a field that is not special: it is passed on, or dropped.
-ORDINARY: Final = b""
-DROPPED: Final = None
-
-#: Spellings of names that are remembered, and how long one may be: clients must not fill memory.
-_REMEMBERED: Final = 4096
-_LONGEST: Final = 64
-
-
-class FieldNames:
-    """Which fields are special, judged once for each spelling of a name.
-
-    A name that is special but for `_` in the place of `-` is dropped: some servers take it for the
-    same, and would then believe a client what only the gateway may say.
-    """
-
-    def __init__(self, special: frozenset[bytes]) -> None:
-        """`special`: lower-case names. `known` holds what was judged, for a look-up without a call:
-        name as received → its lower-case form if it is special, ORDINARY or DROPPED.
-        """
-        self._special = special
-        self.known: dict[bytes, bytes | None] = {}
-
-    def judge(self, name: bytes) -> bytes | None:
-        """Judge a name that is not known yet."""
-        lower, kind = name.lower(), ORDINARY
-        if lower in self._special:
-            kind = lower
-        elif lower.replace(b"_", b"-") in self._special:
-            return DROPPED
-        if len(self.known) < _REMEMBERED and len(name) <= _LONGEST:
-            self.known[name] = kind
-        return kind
-
-
 class RequestParser:
     """The requests of one connection, as they arrive."""
 
@@ -131,8 +92,6 @@ class RequestParser:
         "_fed",
         "_hold",
         "_known",
-        "_last_fields",
-        "_last_head",
         "_limits",
         "_lines",
         "_names",
@@ -140,6 +99,7 @@ class RequestParser:
         "_parts",
         "_progressed",
         "_received",
+        "_repeats",
         "_rest",
         "_seen",
         "_special",
@@ -163,11 +123,11 @@ class RequestParser:
         self._known = names.known
         self._hold = hold
         self._parser = httptools.HttpRequestParser(self)
+        self._repeats = Repeats(max_head=limits.max_head, max_uri=limits.max_uri)
         self.messages: list[Message] = []
         self._upgraded = False
         self._rest = b""
         self._dead = False
-        self.phase = _BETWEEN
         self._body: RequestBody = NO_BODY
         self._parts: list[bytes] = []
         self._closing = False
@@ -175,8 +135,6 @@ class RequestParser:
         self._received = 0
         self._fed = 0
         self._seen = 0
-        self._last_head: RequestHead | None = None
-        self._last_fields = b""
         self.on_message_begin()
         self.phase = _BETWEEN
 
@@ -187,16 +145,14 @@ class RequestParser:
         """
         if self._dead:
             return None
-        if self._last_head is not None:
-            again = self._repeat(data, self._last_head)
+        self._progressed = self.phase is _BETWEEN
+        if self._progressed:
+            again = None if self.messages else self._repeats.recall(data)
             if again is not None:
-                return again
-        if self.phase is _BETWEEN:
-            self._seen = len(data)
-            self._progressed = True
-        else:
-            self._seen += len(data)
-            self._progressed = False
+                head, body = again
+                return head, RequestBody(self._hold, body) if body else NO_BODY
+            self._seen = 0
+        self._seen += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -210,7 +166,8 @@ class RequestParser:
         if len(self.messages) != 1 or self.phase is not _BETWEEN or self._upgraded:
             return None
         alone = self.messages.pop()
-        self._remember(alone[0], data)
+        if self._seen == len(data):
+            self._repeats.remember(alone[0], data)
         return alone
 
     # ---- what aiohttp's server calls
@@ -336,42 +293,6 @@ class RequestParser:
         self._dead = self._closing
 
     # ---- the parts of it
-
-    def _remember(self, head: RequestHead | GatewayError, data: bytes) -> None:
-        """Remember the fields of a request that came alone and whole, in one read."""
-        line = _REQUEST_LINE.match(data)
-        end = data.find(b"\r\n\r\n") + 4
-        if (
-            line is not None
-            and self._seen == len(data)
-            and data.startswith(b"\r\n", line.end())
-            and end <= min(_MEMORABLE, self._limits.max_head)
-            and isinstance(head, RequestHead)
-            and head.length == len(data) - end
-            and head.keep_alive
-            and head.upgrade is None
-        ):
-            self._last_head = head
-            self._last_fields = data[line.end() : end]
-
-    def _repeat(self, data: bytes, like: RequestHead) -> Message | None:
-        """Return a whole request that has the same fields as the last; None if it is unclear.
-
-        Most clients send the same fields again and again: only the first line is new then.
-        """
-        fields, end = self._last_fields, data.find(b"\r\n\r\n") + 4
-        length, begin = len(data) - end, end - len(fields)
-        if length != like.length or not data.startswith(fields, begin):
-            return None
-        line = _REQUEST_LINE.fullmatch(data, 0, begin)
-        if line is None or self.phase is not _BETWEEN or self.messages:
-            return None
-        method, target = line.groups()
-        if len(target) > self._limits.max_uri:
-            return None
-        special, lines, findings = like.special, like.lines, like.findings
-        head = RequestHead(method, target, True, special, lines, length, True, None, findings)
-        return head, NO_BODY if length == 0 else RequestBody(self._hold, data[end:])
 
     def _check_size(self) -> None:
         """Judge a head of which it is not clear that it is small enough."""

@@ -91,7 +91,6 @@ class Request:
     def answered(self) -> None:
         """The sandbox's response was relayed to its end."""
         self.outcome = ANSWERED
-        self.reason = ""
 
     def refused(self, error: GatewayError) -> None:
         """An error was answered."""

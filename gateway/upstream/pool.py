@@ -133,10 +133,6 @@ class Pool:
         if life is None:
             return None
         idle = life.idle
-        # Nearly always it is the last one: the rest is for sandboxes with several ports.
-        if idle and idle[-1].port == port and idle[-1].reusable:
-            self._reused.count += 1
-            return idle.pop()
         for index in range(len(idle) - 1, -1, -1):
             connection = idle[index]
             if connection.port == port and connection.reusable:

@@ -12,6 +12,7 @@ from typing import Final
 import httptools
 
 from gateway.sandbox.errors import UpstreamProtocolError
+from gateway.upstream.field_names import FieldNames
 
 #: Response fields that are the connection's or the framing's, not the message's (9110 §7.6.1).
 _SPECIAL: Final = frozenset(
@@ -31,10 +32,8 @@ _KEEP: Final = [b"keep-alive"]
 _NOTHING: Final[frozenset[bytes]] = frozenset()
 _BODYLESS: Final = frozenset({204, 304})
 
-#: Spellings of names that are not special, to be told by one look; how many and how long.
-_ordinary: set[bytes] = set()
-_REMEMBERED: Final = 4096
-_LONGEST: Final = 64
+_NAMES: Final = FieldNames(_SPECIAL)
+_KNOWN: Final = _NAMES.known
 
 #: More than this without a head being complete is no head.
 MAX_RESPONSE_HEAD: Final = 256 * 1024
@@ -198,15 +197,14 @@ class ResponseReader:
         self._special = {}
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if name in _ordinary and self._reading is None:
-            return
-        lower = name.lower()
-        if lower in _SPECIAL:
-            self._special.setdefault(lower, []).append(value.strip(b" \t"))
+        try:
+            special = _KNOWN[name]
+        except KeyError:
+            special = _NAMES.judge(name)
+        if special:
+            self._special.setdefault(special, []).append(value.strip(b" \t"))
         elif self._reading is not None:
             self.trailers.append(b"%b: %b\r\n" % (name, value))
-        elif len(_ordinary) < _REMEMBERED and len(name) <= _LONGEST:
-            _ordinary.add(name)
 
     def on_headers_complete(self) -> None:
         head = self._reading = self._judge_head()
@@ -285,6 +283,7 @@ class ResponseReader:
         self.head = head
         self.ended = True
         self.switched = early
+        self._unread = b""
 
     def _count(self, data: bytes, left: int) -> None:
         """Take bytes of a body whose length is known."""

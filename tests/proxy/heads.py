@@ -7,8 +7,9 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from gateway.proxy.message import Findings, RequestHead
-from gateway.proxy.parser import SPECIAL, FieldNames, RequestLimits, RequestParser
+from gateway.proxy.parser import SPECIAL, RequestLimits, RequestParser
 from gateway.sandbox.errors import GatewayError
+from gateway.upstream.field_names import FieldNames
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

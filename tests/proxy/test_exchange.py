@@ -49,7 +49,7 @@ class Client:
         self.sent = b""
         self.broken = False
         self.front = SimpleNamespace(draining=False)
-        self.full = False
+        self.writing_paused = False
         self.deadline = math.inf
         self.exchange: Exchange | None = None
         self.holds: list[bool] = []
@@ -540,7 +540,7 @@ async def test_a_full_side_pauses_the_other() -> None:
 
 async def test_a_client_that_is_full_from_the_start_holds_the_sandbox_back() -> None:
     client = Client()
-    client.full = True
+    client.writing_paused = True
     one = await scene(client=client)
     assert one.transport.readings == [False]
     one.upstream.data_received(OK)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import h11
 import pytest
@@ -16,13 +16,18 @@ from gateway.proxy.headers import (
     client_head,
     interim_head,
     switching_head,
+    upstream_fields,
     upstream_head,
 )
-from gateway.proxy.parser import SPECIAL, FieldNames, RequestLimits, RequestParser
+from gateway.proxy.parser import SPECIAL, RequestLimits, RequestParser
 from gateway.proxy.target import TargetConfig
+from gateway.upstream.field_names import FieldNames
 from gateway.upstream.response import ResponseHead
 
 from .heads import make_head, read
+
+if TYPE_CHECKING:
+    from gateway.proxy.message import RequestHead
 
 PEER = Peer("203.0.113.9", trusted=False)
 PROXY = Peer("10.1.1.1", trusted=True)
@@ -34,7 +39,16 @@ def forwarded(
 ) -> bytes:
     """Read a request's lines and return the head that the sandbox gets."""
     head = read(b"GET /x?y HTTP/1.1\r\nHost: a.example\r\n" + raw + b"\r\n").head
-    return upstream_head(head, head.target, host or b"a.example", peer, passed_on or [])
+    return whole(head, host or b"a.example", peer, passed_on)
+
+
+def whole(
+    head: RequestHead, host: bytes, peer: Peer = PEER, passed_on: list[bytes] | None = None
+) -> bytes:
+    """Return the head that the sandbox gets."""
+    return upstream_head(
+        head.method, head.target, upstream_fields(head, host, peer, passed_on or [])
+    )
 
 
 def fields(head: bytes) -> list[tuple[str, str]]:
@@ -96,7 +110,7 @@ def test_connection_cannot_name_away_host_framing_or_a_credential() -> None:
     raw = b"POST / HTTP/1.1\r\nHost: a\r\nConnection: host, content-length, x-access-token, via\r\n"
     head = read(raw + b"Content-Length: 2\r\n\r\nok").head
     token = [b"X-Access-Token: t\r\n"]
-    sent = upstream_head(head, b"/", b"a", PEER, token)
+    sent = whole(head, b"a", PEER, token)
     assert values(sent, "host") == ["a"]
     assert values(sent, "content-length") == ["2"]
     assert values(sent, "x-access-token") == ["t"]
@@ -115,7 +129,7 @@ def test_the_body_is_framed_as_it_came() -> None:
         (b"Transfer-Encoding: Chunked", b"Transfer-Encoding: chunked\r\n"),
     ]:
         head = read(raw % line).head
-        assert sent in upstream_head(head, b"/", b"a", PEER, [])
+        assert sent in whole(head, b"a")
     assert b"Content-Length" not in forwarded(b"")
 
 
@@ -170,7 +184,7 @@ def test_a_node_of_ipv6_is_quoted_in_forwarded() -> None:
 
 def test_a_request_of_http_1_0_without_host_goes_on_with_the_sandboxs() -> None:
     head = read(b"GET / HTTP/1.0\r\n\r\n").head
-    sent = upstream_head(head, b"/", b"10.0.0.7:80", PEER, [])
+    sent = whole(head, b"10.0.0.7:80")
     assert values(sent, "host") == ["10.0.0.7:80"]
     assert sent.startswith(b"GET / HTTP/1.1\r\n")
 
@@ -187,7 +201,7 @@ def test_targets_and_credentials_never_reach_a_sandbox_by_themselves(
     parser = RequestParser(RequestLimits(), FieldNames(special), lambda _held: None)
     raw = b"GET / HTTP/1.1\r\nHost: a\r\n%b: 1\r\nX-A: 1\r\n\r\n" % spell(name)
     head = read(raw, parser=parser).head
-    sent = upstream_head(head, b"/", b"a", PEER, [])
+    sent = whole(head, b"a")
     assert {field for field, _ in fields(sent)} == {*ADDED, "x-a"}
 
 

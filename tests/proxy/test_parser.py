@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.proxy.body import HIGH_WATER
 from gateway.proxy.message import RequestHead
-from gateway.proxy.parser import SPECIAL, FieldNames, Phase, RequestLimits, RequestParser
+from gateway.proxy.parser import SPECIAL, Phase, RequestLimits, RequestParser
 from gateway.sandbox.errors import (
     BadRequest,
     GatewayError,
@@ -21,6 +21,7 @@ from gateway.sandbox.errors import (
     RequestTimeout,
     UriTooLong,
 )
+from gateway.upstream.field_names import FieldNames
 
 from .heads import Gathered, Read, cut, make_parser, read
 
