@@ -10,7 +10,6 @@ to walk over all of them would stop everything for a tenth of a second. None can
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 
@@ -73,8 +72,6 @@ class Problem(msgspec.Struct, frozen=True, gc=False):
 NO_WAKE = WakePolicy()
 
 
-# A dataclass too, so that `dataclasses.replace` makes another route of one.
-@dataclass(init=False, repr=False, eq=False, match_args=False)
 class Route(msgspec.Struct, frozen=True, gc=False):
     """One sandbox as the proxy sees it.
 

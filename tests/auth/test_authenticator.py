@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from gateway.auth.authenticator import AccessTokens, Authenticator, NoAuth, ScopedTokens
 from gateway.auth.scoped import mint

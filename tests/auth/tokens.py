@@ -6,8 +6,9 @@ import base64
 import hashlib
 import hmac
 import json
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from gateway.sandbox.model import Key, Route, State
 

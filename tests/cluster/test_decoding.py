@@ -146,3 +146,5 @@ def test_any_bytes_are_decoded_or_garbled(data: bytes) -> None:
             decode()
         except Garbled:
             continue
+        # Another reader agrees that it is JSON. (Texts that are passed over may be no UTF-8.)
+        json.loads(data.decode(errors="replace"))

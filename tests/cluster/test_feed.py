@@ -279,12 +279,16 @@ objects = json_values | st.fixed_dictionaries(
 def test_nothing_that_an_object_contains_stops_the_feed(
     dialect: Dialect, news: list[tuple[EventType, Any]]
 ) -> None:
-    feed = Feed(make_intake(dialect))
+    intake = make_intake(dialect)
+    feed = Feed(intake)
     for kind, raw in news:
         feed.event(kind, raw)
     feed.begin()
     feed.page([raw for _, raw in news])
     complete(feed, 1)
+    good = make_object(2, "good", "uid-good")
+    feed.event(EventType.ADDED, good)
+    assert intake.known(good) is intake.registry.by_name("team-a", "good")
 
 
 async def test_malformed_objects_in_the_middle_of_a_watch_stop_nothing(

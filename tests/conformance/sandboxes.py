@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from gateway.sandbox.errors import Conflict, ObjectGone, SandboxIsPausing
 from gateway.sandbox.model import Key, Route, State, WakePolicy

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec import structs
 
 from gateway.auth.authenticator import AccessTokens, NoAuth, ScopedTokens
 from gateway.auth.scoped import mint
@@ -41,8 +42,8 @@ BOX = Route(
     ports=frozenset({80, 81}),
     credential=Credential(sha256=hashlib.sha256(b"s3cret").hexdigest()),
 )
-OTHER = replace(BOX, key=Key("native", "team", "other"), uid="uid-2", id="team--other")
-TWIN = replace(BOX, key=Key("kruise", "team", "box"), uid="uid-3")
+OTHER = structs.replace(BOX, key=Key("native", "team", "other"), uid="uid-2", id="team--other")
+TWIN = structs.replace(BOX, key=Key("kruise", "team", "box"), uid="uid-3")
 
 BY_ID = Target(port=80, default_port=49983, path=b"/", id="team--box")
 BY_NAME = Target(port=80, default_port=8888, path=b"/", namespace="team", name="box")
@@ -92,7 +93,7 @@ def test_a_good_credential_lets_a_request_through_to_route_and_port(mode: str) -
 
 
 def test_credentials_that_the_sandbox_gets_are_told() -> None:
-    passing = replace(BOX, passes_access_token=True)
+    passing = structs.replace(BOX, passes_access_token=True)
     admitted = admit(BY_ID, mode="access-token", routes=(passing,))
     assert admitted.passed_on == [b"X-Access-Token: s3cret\r\n"]
 
@@ -120,8 +121,8 @@ def test_a_bad_credential_is_answered_alike_whatever_exists(
         (BY_ID, (BOX, TWIN)),
         (replace(BY_ID, uid="uid-9"), (BOX,)),
         (replace(BY_ID, port=9), (BOX,)),
-        (BY_ID, (replace(BOX, state=State.DEAD),)),
-        (BY_ID, (replace(BOX, expires_at=NOW - 1),)),
+        (BY_ID, (structs.replace(BOX, state=State.DEAD),)),
+        (BY_ID, (structs.replace(BOX, expires_at=NOW - 1),)),
     ]:
         assert shown(refusal(target, mode=mode, fields=fields, routes=routes)) == known
 
@@ -169,7 +170,7 @@ def test_two_targets_must_name_one_port() -> None:
     either = replace(BY_NAME, port=None)
     assert type(refusal(BY_ID, replace(BY_NAME, port=81))) is InvalidTarget
     assert type(refusal(BY_ID, either)) is InvalidTarget
-    one_port = replace(BOX, ports=frozenset({80}))
+    one_port = structs.replace(BOX, ports=frozenset({80}))
     assert admit(BY_ID, either, routes=(one_port,)).port == 80
 
 
@@ -183,8 +184,8 @@ def test_disagreeing_targets_are_a_matter_only_for_who_may_reach_the_first() -> 
 def test_a_port_that_the_sandbox_does_not_allow_is_forbidden() -> None:
     assert type(refusal(replace(BY_ID, port=82))) is Forbidden
     assert type(refusal(replace(BY_ID, port=None))) is Forbidden
-    assert type(refusal(BY_ID, routes=(replace(BOX, ports=frozenset()),))) is Forbidden
-    assert admit(replace(BY_ID, port=82), routes=(replace(BOX, ports=None),)).port == 82
+    assert type(refusal(BY_ID, routes=(structs.replace(BOX, ports=frozenset()),))) is Forbidden
+    assert admit(replace(BY_ID, port=82), routes=(structs.replace(BOX, ports=None),)).port == 82
 
 
 def test_before_the_registry_is_filled_what_is_known_is_served() -> None:
@@ -229,7 +230,7 @@ def test_a_credential_that_changed_is_asked_for_at_once() -> None:
     desk = Desk("access-token")
     desk.again()
     other = Credential(sha256=hashlib.sha256(b"another").hexdigest())
-    desk.registry.apply(replace(BOX, version=2, credential=other))
+    desk.registry.apply(structs.replace(BOX, version=2, credential=other))
     with pytest.raises(Unauthenticated):
         desk.again()
 
@@ -237,7 +238,7 @@ def test_a_credential_that_changed_is_asked_for_at_once() -> None:
 def test_a_port_that_was_closed_is_closed_at_once() -> None:
     desk = Desk("none")
     desk.again()
-    desk.registry.apply(replace(BOX, version=2, ports=frozenset({81})))
+    desk.registry.apply(structs.replace(BOX, version=2, ports=frozenset({81})))
     with pytest.raises(Forbidden):
         desk.again()
 
@@ -248,7 +249,7 @@ def test_a_sandbox_that_took_the_name_is_another_one() -> None:
     desk.registry.remove(BOX.key, BOX.uid, 2)
     with pytest.raises(Unauthenticated):
         desk.again()
-    desk.registry.apply(replace(BOX, uid="uid-9", version=3, credential=None))
+    desk.registry.apply(structs.replace(BOX, uid="uid-9", version=3, credential=None))
     with pytest.raises(Unauthenticated):
         desk.again()
 
@@ -273,6 +274,6 @@ def test_that_two_schemes_agree_is_asked_each_time() -> None:
     desk = Desk("none")
     desk.head.findings.targets = [BY_ID, BY_NAME]
     desk.again()
-    desk.registry.apply(replace(TWIN, id="another"))
+    desk.registry.apply(structs.replace(TWIN, id="another"))
     with pytest.raises(InvalidTarget):
         desk.again()

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec import structs
 
 from gateway.proxy.admission import Admitted
 from gateway.proxy.body import RequestBody
@@ -47,8 +48,8 @@ RUNNING = Route(
     address="127.0.0.1",
     wake=WakePolicy(enabled=True),
 )
-PAUSED = replace(RUNNING, state=State.PAUSED, incarnation="life-0", address=None)
-AWAKE = replace(RUNNING, version=2, incarnation="life-2")
+PAUSED = structs.replace(RUNNING, state=State.PAUSED, incarnation="life-0", address=None)
+AWAKE = structs.replace(RUNNING, version=2, incarnation="life-2")
 QUICK = ReachConfig(wait_timeout=60.0, dial_timeout=0.05, port_retry_timeout=0.1)
 
 
@@ -171,7 +172,7 @@ async def test_only_an_idle_connection_to_a_running_sandbox_is_to_be_had_at_once
         connection = await all_of_it.reacher.reach(journey)
         all_of_it.pool.give_back(connection, 0.0)
         for change in ({"state": State.PAUSING}, {"state": State.DEAD}, {"expires_at": NOW}):
-            route = replace(RUNNING, **change)
+            route = structs.replace(RUNNING, **change)
             assert pooled(journey.admitted._replace(route=route), NOW) is None
         assert pooled(journey.admitted._replace(port=1), NOW) is None
         assert pooled(journey.admitted, NOW) is connection
@@ -191,7 +192,7 @@ async def test_only_an_idle_connection_to_a_running_sandbox_is_to_be_had_at_once
 async def test_what_cannot_be_reached_is_refused_by_its_state(
     port: int, changes: dict[str, Any], error: type[GatewayError]
 ) -> None:
-    route = replace(RUNNING, **changes)
+    route = structs.replace(RUNNING, **changes)
     async with world(route) as all_of_it:
         with pytest.raises(error):
             await all_of_it.reacher.reach(all_of_it.journey(port, route=route))
@@ -206,7 +207,7 @@ async def test_what_cannot_be_reached_is_refused_by_its_state(
 async def test_a_request_waits_for_its_sandbox_and_takes_the_route_anew(
     port: int, state: State
 ) -> None:
-    async with world(replace(PAUSED, state=state)) as all_of_it:
+    async with world(structs.replace(PAUSED, state=state)) as all_of_it:
         all_of_it.waker.wake = lambda: all_of_it.registry.apply(AWAKE)
         journey = all_of_it.journey(port)
         connection = await all_of_it.reacher.reach(journey)
@@ -244,8 +245,8 @@ async def test_the_time_of_all_waits_counts_together(port: int) -> None:
         await all_of_it.reacher.reach(journey)
         assert all_of_it.waker.asked[0][1] == pytest.approx(1.0)
         journey.woke(100.0)
-        all_of_it.registry.apply(replace(PAUSED, version=3))
-        all_of_it.waker.wake = lambda: all_of_it.registry.apply(replace(AWAKE, version=4))
+        all_of_it.registry.apply(structs.replace(PAUSED, version=3))
+        all_of_it.waker.wake = lambda: all_of_it.registry.apply(structs.replace(AWAKE, version=4))
         await all_of_it.reacher.reach(journey)
         assert all_of_it.waker.asked[1][1] == 0.0
 
@@ -269,7 +270,7 @@ async def test_a_request_never_reaches_another_sandbox_of_the_name(port: int, go
         def recreate() -> None:
             registry.remove(PAUSED.key, PAUSED.uid, 5)
             if gone == "another uid":
-                registry.apply(replace(AWAKE, uid="uid-2", version=6))
+                registry.apply(structs.replace(AWAKE, uid="uid-2", version=6))
 
         all_of_it.waker.wake = recreate
         with pytest.raises(WakeFailed):
@@ -279,7 +280,7 @@ async def test_a_request_never_reaches_another_sandbox_of_the_name(port: int, go
 
 async def test_a_sandbox_that_falls_asleep_again_is_waited_for_again(port: int) -> None:
     async with world(PAUSED) as all_of_it:
-        turns = iter([replace(PAUSED, version=2), replace(AWAKE, version=3)])
+        turns = iter([structs.replace(PAUSED, version=2), structs.replace(AWAKE, version=3)])
         all_of_it.waker.wake = lambda: all_of_it.registry.apply(next(turns))
         await all_of_it.reacher.reach(all_of_it.journey(port))
         assert len(all_of_it.waker.asked) == 2
@@ -314,8 +315,8 @@ async def test_some_requests_never_wake_but_are_forwarded_or_wait(
             await all_of_it.reacher.reach(all_of_it.journey(port, **dict(changes)))
         assert all_of_it.waker.asked == []
 
-        all_of_it.registry.apply(replace(PAUSED, state=State.RESUMING, version=2))
-        all_of_it.waker.wake = lambda: all_of_it.registry.apply(replace(AWAKE, version=3))
+        all_of_it.registry.apply(structs.replace(PAUSED, state=State.RESUMING, version=2))
+        all_of_it.waker.wake = lambda: all_of_it.registry.apply(structs.replace(AWAKE, version=3))
         await all_of_it.reacher.reach(all_of_it.journey(port, **dict(changes)))
         assert len(all_of_it.waker.asked) == 1
 
@@ -363,11 +364,13 @@ async def test_a_sandbox_put_to_sleep_while_it_is_dialled_is_woken_and_dialled_a
     config = replace(QUICK, port_retry_timeout=30.0)
     with socket.socket() as late:
         late.bind(("127.0.0.1", 0))
-        async with world(replace(PAUSED, version=2), config=config) as all_of_it:
+        async with world(structs.replace(PAUSED, version=2), config=config) as all_of_it:
             journey = all_of_it.journey(late.getsockname()[1], route=RUNNING)
             long_ago = asyncio.get_running_loop().time() - 100.0
             assert journey.next_pause(long_ago, config) is not None
-            all_of_it.waker.wake = lambda: all_of_it.registry.apply(replace(AWAKE, version=3))
+            all_of_it.waker.wake = lambda: all_of_it.registry.apply(
+                structs.replace(AWAKE, version=3)
+            )
             reaching = asyncio.create_task(all_of_it.reacher.reach(journey))
             await all_of_it.refused()
             late.listen()
@@ -386,13 +389,13 @@ async def test_a_dial_is_worth_nothing_once_the_life_it_was_for_is_over(
             all_of_it.reacher.reach(all_of_it.journey(port, route=RUNNING))
         )
         await asyncio.sleep(0)  # the dial is under way
-        all_of_it.waker.wake = lambda: registry.apply(replace(AWAKE, version=3))
+        all_of_it.waker.wake = lambda: registry.apply(structs.replace(AWAKE, version=3))
         if change == "gone":
             registry.remove(RUNNING.key, RUNNING.uid, 2)
             with pytest.raises(WakeFailed):
                 await reaching
             return
-        registry.apply(AWAKE if change == "another life" else replace(PAUSED, version=2))
+        registry.apply(AWAKE if change == "another life" else structs.replace(PAUSED, version=2))
         connection = await reaching
         assert connection.incarnation == "life-2"
         assert len(all_of_it.waker.asked) == (change == "asleep")
@@ -403,9 +406,9 @@ async def test_a_connection_is_current_only_for_the_life_that_has_an_address(por
         reacher, registry = all_of_it.reacher, all_of_it.registry
         connection = await reacher.reach(all_of_it.journey(port, route=RUNNING))
         assert reacher.is_current(RUNNING, connection)
-        registry.apply(replace(RUNNING, version=2, address=None))
+        registry.apply(structs.replace(RUNNING, version=2, address=None))
         assert not reacher.is_current(RUNNING, connection)
-        registry.apply(replace(AWAKE, version=3))
+        registry.apply(structs.replace(AWAKE, version=3))
         assert not reacher.is_current(RUNNING, connection)
         registry.remove(RUNNING.key, RUNNING.uid, 4)
         assert not reacher.is_current(RUNNING, connection)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from gateway.proxy.target import MAX_NAME, Scheme, Target, TargetConfig, TargetReader
 from gateway.sandbox.errors import AmbiguousTarget, InvalidTarget, SandboxNotFound
@@ -365,7 +366,7 @@ def test_a_target_is_found_by_id_or_by_namespace_and_name() -> None:
     assert only(read(x_sandbox_id="box", x_sandbox_namespace="team")).find(registry) is ROUTE
     with pytest.raises(SandboxNotFound):
         only(read(x_sandbox_id="box")).find(registry)
-    registry.apply(replace(ROUTE, key=Key("kruise", "team", "box"), uid="uid-2"))
+    registry.apply(structs.replace(ROUTE, key=Key("kruise", "team", "box"), uid="uid-2"))
     with pytest.raises(AmbiguousTarget):
         only(read(e2b_sandbox_id="team--box")).find(registry)
 
@@ -385,4 +386,4 @@ def test_the_port_is_the_one_named_or_the_only_one_or_the_schemes(
     named: int | None, ports: frozenset[int] | None, port: int
 ) -> None:
     target = Target(port=named, default_port=8888, path=b"/", id="team--box")
-    assert target.port_for(replace(ROUTE, ports=ports)) == port
+    assert target.port_for(structs.replace(ROUTE, ports=ports)) == port

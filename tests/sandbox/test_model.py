@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import gc
-from dataclasses import replace
 
 import pytest
+from msgspec.structs import replace
 
 from gateway.sandbox.model import Credential, Key, State, WakePolicy
 

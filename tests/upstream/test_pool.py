@@ -7,10 +7,11 @@ import contextlib
 import ipaddress
 import socket
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 
 from gateway.sandbox.errors import SandboxUnreachable
 from gateway.sandbox.model import Key, Route, State

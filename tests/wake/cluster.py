@@ -3,7 +3,9 @@
 import asyncio
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from gateway.sandbox.errors import (
     ApiUnavailable,
@@ -61,7 +63,7 @@ class Cluster:
         old = self.objects[key]
         address = "10.0.0.1" if (state or old.state) is State.RUNNING else None
         new = replace(old, version=self.version, state=state or old.state, address=address)
-        return self._put(replace(new, **changes))  # type: ignore[arg-type]
+        return self._put(replace(new, **changes))
 
     def forbid_waking(self, key: Key) -> None:
         self.change(key, wake=WakePolicy(enabled=False))

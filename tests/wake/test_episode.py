@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from gateway.sandbox.errors import (
     AccessDenied,
@@ -526,7 +527,7 @@ def test_an_episode_is_due_at_the_first_of_its_times() -> None:
 
 @pytest.mark.parametrize("phase", AT)
 def test_a_sandbox_whose_shutdown_time_passes_fails_its_episode(phase: Phase) -> None:
-    expiring = replace(AT[phase]().route, expires_at=NOW + 50.0)
+    expiring = structs.replace(AT[phase]().route, expires_at=NOW + 50.0)
     episode = replace(AT[phase](), route=expiring, reread_at=None)
     assert step(episode, Tick(), NOW + 49.9) == (episode, ())
     error = failure_of(step(episode, Tick(), NOW + 50.0))
