@@ -10,18 +10,30 @@ import asyncio
 import contextlib
 import sys
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import yaml
 
 from gateway.local.api import EmbeddedApi, ObjectStore, load_native_crd, write_kubeconfig
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gateway.local.api import JsonObject
+
 TOKEN: Final = "the-same-in-every-life"
 
 
-async def main(directory: Path, port: int, crd: Path) -> None:
-    crds = [load_native_crd(), yaml.safe_load(crd.read_text())]
-    with contextlib.closing(ObjectStore(directory / "objects.sqlite", crds)) as store:
+async def serve(
+    directory: Path,
+    port: int,
+    crds: Sequence[JsonObject] = (),
+    prepare: Callable[[ObjectStore], None] = lambda _: None,
+) -> None:
+    """Serve for ever; `prepare` the objects, and say "serving" then."""
+    definitions = [load_native_crd(), *crds]
+    with contextlib.closing(ObjectStore(directory / "objects.sqlite", definitions)) as store:
+        prepare(store)
         api = EmbeddedApi(store, TOKEN)
         await api.start("127.0.0.1", port)
         write_kubeconfig(directory / "kubeconfig", api.address, TOKEN)
@@ -30,4 +42,5 @@ async def main(directory: Path, port: int, crd: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])))
+    crd = yaml.safe_load(Path(sys.argv[3]).read_text())
+    asyncio.run(serve(Path(sys.argv[1]), int(sys.argv[2]), [crd]))

@@ -16,6 +16,8 @@ from .programs import PROGRAM, environment
 from .waiting import TooLateError, until
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .programs import Program, Programs
 
 KRUISE_CRD: Final = Path(__file__).with_name("kruise_crd.yaml")
@@ -35,6 +37,10 @@ class Gateway:
     @property
     def data_port(self) -> int:
         return urlsplit(self.data).port or 0
+
+    @property
+    def admin_port(self) -> int:
+        return urlsplit(self.admin).port or 0
 
     def ask_admin(self, path: str) -> tuple[int, bytes]:
         """Return status and body of what the admin listener answers; raise OSError."""
@@ -96,9 +102,17 @@ def start_local(
 
 
 def start_serve(
-    programs: Programs, home: Path, kubeconfig: Path, name: str = "serve", **settings: str
+    programs: Programs,
+    home: Path,
+    kubeconfig: Path,
+    name: str = "serve",
+    under: Sequence[str] = (),
+    **settings: str,
 ) -> Gateway:
-    """Start `sandbox-gateway serve` over sandboxes on loopback; return once it listens."""
+    """Start `sandbox-gateway serve` over sandboxes on loopback; return once it listens.
+
+    `under` is what runs it, for example a profiler.
+    """
     chosen = {
         "auth_mode": "none",
         "data_listen": "127.0.0.1:0",
@@ -106,7 +120,7 @@ def start_serve(
         "upstream_allow_cidrs": "127.0.0.0/8",
         "drain_delay": "0s",
     }
-    argv = [PROGRAM, "serve", "--kubeconfig", str(kubeconfig)]
+    argv = [*under, PROGRAM, "serve", "--kubeconfig", str(kubeconfig)]
     program = programs.start(name, argv, home, _environment(home, chosen | settings))
     return _listening(program, kubeconfig)
 

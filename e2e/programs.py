@@ -54,6 +54,27 @@ class Program:
         return self._process.pid
 
     @property
+    def cpu_seconds(self) -> float:
+        """The processor time that it has used, of user and kernel."""
+        return sum(self._ticks()) / os.sysconf("SC_CLK_TCK")
+
+    @property
+    def kernel_seconds(self) -> float:
+        """The part of its processor time that the kernel took."""
+        return self._ticks()[1] / os.sysconf("SC_CLK_TCK")
+
+    @property
+    def resident_bytes(self) -> int:
+        """How much memory it has now."""
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+    def _ticks(self) -> tuple[int, int]:
+        """Return its clock ticks of user and kernel (proc(5))."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return int(fields[11]), int(fields[12])
+
+    @property
     def output(self) -> str:
         """What it wrote to standard output so far."""
         return self._output.read_text()

@@ -7,20 +7,19 @@ it is ended. It says "serving" once it does.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import sys
+from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from gateway.local.api import (
-    SANDBOXES,
-    EmbeddedApi,
-    ObjectStore,
-    load_native_crd,
-    write_kubeconfig,
-)
+from e2e.api_server import serve
+from gateway.local.api import SANDBOXES
 
-_TOKEN: Final = "benchmark"
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gateway.local.api import ObjectStore
+
 _NAMESPACE: Final = "default"
 
 
@@ -44,20 +43,14 @@ def mark_running(status: dict[str, Any]) -> None:
     }
 
 
-async def main(directory: Path, names: list[str]) -> None:
-    directory.mkdir(parents=True, exist_ok=True)
-    with contextlib.closing(
-        ObjectStore(directory / "objects.sqlite", [load_native_crd()])
-    ) as store:
-        for name in names:
-            made = store.create(SANDBOXES, _NAMESPACE, running(name))
-            store.update_status(SANDBOXES, _NAMESPACE, name, made["metadata"]["uid"], mark_running)
-        api = EmbeddedApi(store, _TOKEN)
-        await api.start("127.0.0.1", 0)
-        write_kubeconfig(directory / "kubeconfig", api.address, _TOKEN)
-        print("serving", flush=True)
-        await asyncio.Event().wait()
+def create(names: Sequence[str], store: ObjectStore) -> None:
+    """Create a running sandbox of each name."""
+    for name in names:
+        made = store.create(SANDBOXES, _NAMESPACE, running(name))
+        store.update_status(SANDBOXES, _NAMESPACE, name, made["metadata"]["uid"], mark_running)
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1]), sys.argv[2:]))
+    home = Path(sys.argv[1])
+    home.mkdir(parents=True, exist_ok=True)
+    asyncio.run(serve(home, 0, prepare=partial(create, sys.argv[2:])))

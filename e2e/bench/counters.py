@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from e2e.bench.stage import Gateway
+    from e2e.gateways import Gateway
 
 #: Hashes of texts, and so the order of sets and the shape of dicts, are the same in every run.
 STEADY: Final = ("env", "PYTHONHASHSEED=0")
@@ -72,11 +72,11 @@ class Perf:
 
     def count(self, gateway: Gateway, asked: Asked, requests: int) -> Counted:
         """Count while the client runs; its connecting is part of the constant."""
-        with Lockstep(gateway.port, asked.connections, asked.request) as client:
+        with Lockstep(gateway.data_port, asked.connections, asked.request) as client:
             client.ask(_WARMING)
         argv = ["perf", "stat", "-x,", "-e", "instructions:u", "-p", str(gateway.program.pid)]
         argv += ["taskset", "-c", LOAD_CORE, sys.executable, "-m", "e2e.bench.lockstep"]
-        argv += [str(gateway.port), str(asked.connections), str(requests)]
+        argv += [str(gateway.data_port), str(asked.connections), str(requests)]
         done = subprocess.run(argv, input=asked.request, capture_output=True, check=False)
         found = in_perf_output(done.stderr.decode())
         if done.returncode or found is None:
@@ -117,7 +117,7 @@ class Callgrind:
     def count(self, gateway: Gateway, asked: Asked, requests: int) -> Counted:
         """Count from after the warming to the last answer."""
         pid = gateway.program.pid
-        with Lockstep(gateway.port, asked.connections, asked.request) as client:
+        with Lockstep(gateway.data_port, asked.connections, asked.request) as client:
             client.ask(_WARMING)
             self._control(pid, "--instr=on")
             client.ask(requests)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from e2e.bench.counters import InstructionCounter
     from e2e.bench.model import Options
-    from e2e.bench.stage import Gateway
+    from e2e.gateways import Gateway
 
 _SANDBOX: Final = "bench"
 #: Two counts of requests; their difference has none of what starting and ending to count costs.

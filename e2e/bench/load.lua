@@ -1,4 +1,4 @@
--- What wrk sends and tells: `wrk ... URL -- METHOD BODY-BYTES [varied]`.
+-- What wrk sends and tells: `wrk ... URL -- METHOD BODY-BYTES [varied | ids ID...]`.
 -- The headers are given to wrk itself.
 
 function init(args)
@@ -13,6 +13,16 @@ function init(args)
       number = number + 1
       wrk.headers["X-Request-Id"] = ("%016x"):format(number)
       return wrk.format()
+    end
+  elseif args[3] == "ids" then
+    local requests, turn = {}, 0
+    for place = 4, #args do
+      wrk.headers["e2b-sandbox-id"] = args[place]
+      requests[place - 3] = wrk.format()
+    end
+    request = function()
+      turn = turn % #requests + 1
+      return requests[turn]
     end
   end
 end

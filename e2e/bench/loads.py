@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from e2e.bench.proxies import target_fields
-from e2e.bench.stage import LOAD_CORE
+from e2e.bench.stage import LOAD_CORE, LoadFailed
 
 if TYPE_CHECKING:
     from e2e.bench.proxies import Proxy, Upstreams
@@ -23,15 +23,12 @@ _TRIES: Final = 5
 _PATIENCE: Final = 60.0
 
 
-class LoadFailed(Exception):
-    """Some requests of a load were not answered as they must be: there is no figure."""
-
-
 @dataclass(frozen=True, slots=True)
 class Load:
     """What is asked of a proxy: over each connection one request after the answer to the last.
 
     `varied`: no two requests have the same header fields, as with a request id of the client's.
+    `ids`: sandboxes to which requests go in turn, in the place of `sandbox`.
     """
 
     name: str
@@ -43,6 +40,7 @@ class Load:
     new_connections: bool = False
     varied: bool = False
     websocket: bool = False
+    ids: tuple[str, ...] = ()
 
     @property
     def saturates(self) -> bool:
@@ -59,7 +57,11 @@ class Load:
         how = ["-t1", f"-c{self.connections}", f"-d{seconds}"]
         script = str(Path(__file__).with_name("load.lua"))
         url = f"http://127.0.0.1:{port}{self.path}"
-        what = [self.method, str(self.body_bytes), *(["varied"] if self.varied else [])]
+        what = [self.method, str(self.body_bytes)]
+        if self.varied:
+            what.append("varied")
+        elif self.ids:
+            what += ["ids", *self.ids]
         return ["wrk", *how, "-s", script, *headers, url, "--", *what]
 
     def fields(self, upstream_port: int) -> dict[str, str]:
@@ -122,11 +124,9 @@ def measure(load: Load, proxy: Proxy, upstreams: Upstreams, seconds: int) -> Sam
     _check(load, proxy, upstreams)
     argv = load.argv(proxy.port, upstreams.port_of(load.sandbox), seconds)
     cpu, opened = proxy.cpu_seconds, _accepted_connections()
-    told = _run(argv, seconds)
+    told = run(argv, seconds)
     cpu, opened = proxy.cpu_seconds - cpu, _accepted_connections() - opened
     requests = told["requests"]
-    if not requests or any(told["errors"].values()):
-        raise LoadFailed(f"{requests} requests, errors: {told['errors']}")
     if load.new_connections and opened < requests:
         raise LoadFailed(f"{requests} requests came over {opened} connections")
     return Sample(requests, told["duration"] / 1e6, told["p50"], told["p99"], cpu)
@@ -147,8 +147,8 @@ def _check(load: Load, proxy: Proxy, upstreams: Upstreams) -> None:
     raise LoadFailed(f"status, body or end of the connection are not the sandbox's: {answer}")
 
 
-def _run(argv: list[str], seconds: int) -> dict[str, Any]:
-    """Run a load on its core; return what it told in its last line."""
+def run(argv: list[str], seconds: int) -> dict[str, Any]:
+    """Run a load on its core; return what it told. Raise LoadFailed if a single request failed."""
     done = subprocess.run(
         ["taskset", "-c", LOAD_CORE, *argv],
         capture_output=True,
@@ -159,7 +159,18 @@ def _run(argv: list[str], seconds: int) -> dict[str, Any]:
     if done.returncode:
         last = (done.stdout + done.stderr).strip().rpartition("\n")[2]
         raise LoadFailed(f"the load ended with status {done.returncode}: {last}")
-    told: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return told_in(done.stdout)
+
+
+def told_in(output: str) -> dict[str, Any]:
+    """Read a load's last line, which is JSON; raise LoadFailed if a single request failed."""
+    last = output.strip().rpartition("\n")[2]
+    try:
+        told: dict[str, Any] = json.loads(last)
+    except ValueError as error:
+        raise LoadFailed(f"the load told no figures: {last}") from error
+    if not told["requests"] or any(told["errors"].values()):
+        raise LoadFailed(f"{told['requests']} requests, errors: {told['errors']}")
     return told
 
 

@@ -10,12 +10,9 @@ import re
 import socket
 import sys
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Final, Self
+from typing import Final, Self
 
 from e2e.bench.stage import PATIENCE, StageError
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 #: Where a request has this, each one that is sent has another number, equally long.
 NUMBER: Final = b"<number>"
@@ -42,12 +39,7 @@ class Lockstep:
             self._open = opening.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._open.close()
 
     def ask(self, count: int) -> None:

@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from e2e.bench.rivals.node import HTTP_PROXY_VERSION
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -82,7 +84,7 @@ def versions() -> dict[str, str]:
     """Return the versions of the packages and programs that take part; ABSENT where one is not."""
     packages = {name: _package(package) for name, package in _PACKAGES.items()}
     programs = {name: _program(*how) for name, how in _PROGRAMS.items()}
-    return packages | programs
+    return packages | programs | {"http-proxy": HTTP_PROXY_VERSION}
 
 
 def _package(name: str) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 
@@ -61,3 +63,8 @@ class Suite:
     goals: list[Goal] = field(default_factory=list)
     missing: list[str] = field(default_factory=list)
     raw: dict[str, Any] = field(default_factory=dict)
+
+
+def rank(ordered: Sequence[float], share: float) -> float:
+    """Return the least of ordered values that this share of them does not exceed (nearest rank)."""
+    return ordered[math.ceil(share * len(ordered)) - 1]

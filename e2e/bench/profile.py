@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import shutil
 import statistics
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from e2e.bench.flame import svg
-from e2e.bench.loads import GET_64, LoadFailed
+from e2e.bench.loads import GET_64, told_in
 from e2e.bench.model import Bars, Suite, Table
 from e2e.bench.results import KEPT
 from e2e.bench.stacks import GATEWAY, KERNEL, PARTS, Owner, Stack, by_owner, owner, parsed
@@ -23,7 +21,8 @@ if TYPE_CHECKING:
     from collections import Counter
 
     from e2e.bench.model import Options
-    from e2e.bench.stage import Gateway, Program
+    from e2e.gateways import Gateway
+    from e2e.programs import Program
 
 #: Samples a second. A prime: no timer of the system beats with it. Each sample holds the gateway
 #: for a millisecond or two, so that more would show a program that mostly starts again.
@@ -127,7 +126,7 @@ class _Load:
 
     def __init__(self, stage: Stage, gateway: Gateway, upstream: int) -> None:
         self._stage = stage
-        self._ports = (gateway.port, upstream)
+        self._ports = (gateway.data_port, upstream)
 
     def start(self, seconds: int) -> Program:
         return self._stage.start("wrk", GET_64.argv(*self._ports, seconds), LOAD_CORE)
@@ -135,33 +134,15 @@ class _Load:
     def requests(self, seconds: int) -> int:
         """Load for so long; return how many requests were answered."""
         wrk = self.start(seconds)
-        wrk.process.wait(seconds + PATIENCE)
-        return answered(wrk.log.read_text())
-
-
-def answered(told: str) -> int:
-    """Return the requests that a load tells of; raise LoadFailed if a single one failed."""
-    last = told.strip().rpartition("\n")[2]
-    try:
-        found: dict[str, Any] = json.loads(last)
-    except ValueError as error:
-        raise LoadFailed(f"the load told no figures: {last}") from error
-    if not found["requests"] or any(found["errors"].values()):
-        raise LoadFailed(f"{found['requests']} requests, errors: {found['errors']}")
-    return int(found["requests"])
+        wrk.wait(seconds + PATIENCE)
+        return int(told_in(wrk.output)["requests"])
 
 
 def _cost(load: _Load, gateway: Program, seconds: int) -> Cost:
-    whole, kernel = gateway.cpu_seconds, _kernel_seconds(gateway.pid)
+    whole, kernel = gateway.cpu_seconds, gateway.kernel_seconds
     requests = load.requests(seconds)
-    whole, kernel = gateway.cpu_seconds - whole, _kernel_seconds(gateway.pid) - kernel
+    whole, kernel = gateway.cpu_seconds - whole, gateway.kernel_seconds - kernel
     return Cost(whole / requests * 1e6, kernel / requests * 1e6)
-
-
-def _kernel_seconds(pid: int) -> float:
-    """Return the part of a process' time that the kernel took."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return int(fields[12]) / os.sysconf("SC_CLK_TCK")
 
 
 # ---- sampling
@@ -181,14 +162,13 @@ def _sampled(
         argv = [py_spy, "record", *native, "--format", "raw", "--output", str(file)]
         argv += f"--rate {_RATE} --duration {seconds} --pid {gateway.program.pid}".split()
         sampler = stage.start("py-spy", argv, LOAD_CORE)
-        status = sampler.process.wait(seconds + PATIENCE)
-        told = suite.raw["sampler"] = sampler.log.read_text()
+        status = sampler.wait(seconds + PATIENCE)
+        told = suite.raw["sampler"] = sampler.output + sampler.errors
         if status == 0:
-            wrk.process.wait(_MARGIN + PATIENCE)
-            answered(wrk.log.read_text())
+            wrk.wait(_MARGIN + PATIENCE)
+            told_in(wrk.output)
             return _enough(list(parsed(file.read_text().splitlines())), told, suite)
-        wrk.process.terminate()
-        wrk.process.wait(PATIENCE)
+        wrk.end()
         what = "native frames, so that C and the kernel count as the Python that calls them"
         suite.missing.append(f"{what if native else 'shares and flame graph'}: {_last_line(told)}")
     return []

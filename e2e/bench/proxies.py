@@ -9,13 +9,9 @@ from __future__ import annotations
 
 import http.client
 import os
-import platform
-import re
 import shutil
-import subprocess
 import sys
 from dataclasses import asdict, dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -26,7 +22,8 @@ from e2e.programs import free_port
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from e2e.bench.stage import Program, Stage
+    from e2e.bench.stage import Stage
+    from e2e.programs import Program
 
 GATEWAY: Final = "gateway"
 GATEWAY_LOGGING: Final = "gateway, access log"
@@ -69,7 +66,6 @@ class Proxy:
     """A running proxy that listens on a port of loopback."""
 
     name: str
-    version: str
     port: int
     program: Program
 
@@ -124,8 +120,7 @@ def _gateway(stage: Stage, kubeconfig: Path, name: str) -> Proxy:
     logs = name == GATEWAY_LOGGING
     label = "gateway-logging" if logs else "gateway"
     started = stage.gateway(kubeconfig, label, access_log=str(logs).lower())
-    version = f"{metadata.version('sandbox-gateway')}, Python {platform.python_version()}"
-    return Proxy(name, version, started.port, started.program)
+    return Proxy(name, started.data_port, started.program)
 
 
 def _envoy(stage: Stage, upstreams: Upstreams) -> Proxy:
@@ -134,20 +129,20 @@ def _envoy(stage: Stage, upstreams: Upstreams) -> Proxy:
     port = free_port()
     config = _configured(stage, "envoy.yaml", port, upstreams)
     argv = [binary, "--concurrency", "1", "-l", "error", "--use-dynamic-base-id", "-c", str(config)]
-    return Proxy(ENVOY, _version(binary, "--version"), port, stage.start("envoy", argv, PROXY_CORE))
+    return Proxy(ENVOY, port, stage.start("envoy", argv, PROXY_CORE))
 
 
 def _haproxy(stage: Stage, upstreams: Upstreams) -> Proxy:
     binary, port = _found("haproxy", "Debian: apt install haproxy"), free_port()
     argv = [binary, "-db", "-f", str(_configured(stage, "haproxy.cfg", port, upstreams))]
-    return Proxy(HAPROXY, _version(binary, "-v"), port, stage.start("haproxy", argv, PROXY_CORE))
+    return Proxy(HAPROXY, port, stage.start("haproxy", argv, PROXY_CORE))
 
 
 def _nginx(stage: Stage, upstreams: Upstreams) -> Proxy:
     binary, port = _found("nginx", "Debian: apt install nginx"), free_port()
     config = _configured(stage, "nginx.conf", port, upstreams)
     argv = [binary, "-p", str(config.parent), "-c", str(config), "-e", "stderr"]
-    return Proxy(NGINX, _version(binary, "-v"), port, stage.start("nginx", argv, PROXY_CORE))
+    return Proxy(NGINX, port, stage.start("nginx", argv, PROXY_CORE))
 
 
 def _node(stage: Stage, upstreams: Upstreams) -> Proxy:
@@ -158,16 +153,14 @@ def _node(stage: Stage, upstreams: Upstreams) -> Proxy:
         raise NotInstalled(str(error)) from error
     argv = [binary, str(_RIVALS / "node_proxy.js"), str(port), *upstreams.origins()]
     program = stage.start("node", argv, PROXY_CORE, NODE_PATH=str(modules), NODE_ENV="production")
-    version = f"{node.HTTP_PROXY_VERSION}, Node {_version(binary, '--version')}"
-    return Proxy(NODE, version, port, program)
+    return Proxy(NODE, port, program)
 
 
 def _aiohttp(stage: Stage, upstreams: Upstreams) -> Proxy:
     port = free_port()
     module = "e2e.bench.rivals.plain_aiohttp"
     argv = [sys.executable, "-m", module, str(port), *upstreams.origins()]
-    version = f"{metadata.version('aiohttp')}, uvloop {metadata.version('uvloop')}"
-    return Proxy(AIOHTTP, version, port, stage.start("aiohttp", argv, PROXY_CORE))
+    return Proxy(AIOHTTP, port, stage.start("aiohttp", argv, PROXY_CORE))
 
 
 _STARTERS: Final[dict[str, Callable[[Stage, Upstreams], Proxy]]] = {
@@ -221,13 +214,6 @@ def _found(program: str, how: str) -> str:
     if path is None:
         raise NotInstalled(f"`{program}` is not installed ({how})")
     return path
-
-
-def _version(*argv: str) -> str:
-    """Return the first thing that looks like a version in what a program says of itself."""
-    said = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
-    found = re.search(r"\d+\.\d+\.\d+", said.stdout + said.stderr)
-    return found[0] if found else "unknown"
 
 
 def _tree_cpu_seconds(root: int) -> float:

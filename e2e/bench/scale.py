@@ -62,10 +62,10 @@ def run(options: Options) -> Suite:
         argv = [sys.executable, "-m", "e2e.bench.scale_registry", str(ROUTES)]
         held = stage.start("registry", argv, PROXY_CORE)
         few, many = start_api(stage, FEW), start_api(stage, ROUTES)
-        stage.until(lambda: held.process.poll() == 0, held)
+        stage.until(lambda: held.exit_status == 0, held)
         rounds = scale_list.measure(options.place, few, many, min(options.rounds, MOST_ROUNDS))
         object_bytes = len(render(template(0), FIRST_VERSION))
-        _show(suite, Lists(FEW, ROUTES, rounds, int(held.log.read_text()), object_bytes))
+        _show(suite, Lists(FEW, ROUTES, rounds, int(held.output), object_bytes))
         if shutil.which("nginx") is None:
             suite.missing.append("throughput, events and relist: nginx is not installed")
         else:
@@ -88,7 +88,7 @@ def _serve(suite: Suite, options: Options, few: ManyApi, many: ManyApi) -> None:
         if shutil.which("wrk") is None:
             suite.missing.append("throughput: wrk is not installed")
         else:
-            wrk = Wrk(stage.place, upstream, options.seconds)
+            wrk = Wrk(upstream, options.seconds)
             with Stage(options.place / "few") as other:
                 small = other.gateway(few.kubeconfig)
                 rates = scale_wrk.measure(wrk, small, large, FEW, options.rounds)

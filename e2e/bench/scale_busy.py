@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Final
 
 from e2e.bench.scale_objects import REACHABLE, name_of, namespace_of
 from e2e.bench.scale_samples import Latency, Seen, Window, latency
-from e2e.bench.scale_stage import LoadFailed, ManyApi, Traffic, state_of
+from e2e.bench.stage import LoadFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from e2e.bench.stage import Gateway
+    from e2e.bench.scale_stage import ManyApi, Traffic
+    from e2e.gateways import Gateway
 
 #: Events of the watch a second.
 EVENT_RATE: Final = 2_000
@@ -151,6 +152,6 @@ def _relist(rig: Rig, turn: int) -> tuple[Window, float]:
 
 
 def _check_paused(gateway: Gateway, number: int) -> None:
-    found = state_of(gateway, namespace_of(number), name_of(number))
+    found = gateway.state_of(namespace_of(number), name_of(number))
     if found != "paused":
         raise LoadFailed(f"after the list {name_of(number)} is {found}, not paused")

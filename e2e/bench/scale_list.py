@@ -8,14 +8,13 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from e2e.bench.scale_stage import LoadFailed, routes_of
-from e2e.bench.stage import PROXY_CORE, Stage
+from e2e.bench.stage import PROXY_CORE, LoadFailed, Stage
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from e2e.bench.scale_stage import ManyApi
-    from e2e.bench.stage import Gateway
+    from e2e.gateways import Gateway
 
 #: How long the API holds back each list, in seconds: a program that has just started is done with
 #: all else by then.
@@ -88,8 +87,8 @@ def _read_bare(stage: Stage, api: ManyApi) -> Reading:
     before = api.program.cpu_seconds
     argv = [sys.executable, "-m", "e2e.bench.scale_bare", api.url]
     program = stage.start("bare", argv, PROXY_CORE)
-    stage.until(lambda: program.process.poll() == 0, program)
-    cpu = float(program.log.read_text())
+    stage.until(lambda: program.exit_status == 0, program)
+    cpu = float(program.output)
     return Reading(api.last_list(), cpu, api.program.cpu_seconds - before)
 
 
@@ -108,6 +107,7 @@ def _read_by_gateway(stage: Stage, api: ManyApi, start_up: float) -> tuple[Readi
 
 def _resident(gateway: Gateway, api: ManyApi) -> int:
     time.sleep(_REST)
-    if routes_of(gateway) != api.count:
-        raise LoadFailed(f"{routes_of(gateway)} of {api.count} sandboxes have a route")
+    routes = int(gateway.metric("routes"))
+    if routes != api.count:
+        raise LoadFailed(f"{routes} of {api.count} sandboxes have a route")
     return gateway.program.resident_bytes

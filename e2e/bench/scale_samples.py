@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Self
+
+from e2e.bench.model import rank
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -71,11 +72,6 @@ def latency(samples: Sequence[Sample], window: Window) -> Latency:
     if not found:
         raise ValueError("nothing fell due in this window")
     return Latency(rank(found, 0.5), rank(found, 0.99), found[-1], len(found))
-
-
-def rank(ordered: Sequence[float], share: float) -> float:
-    """Return the least value that this share of them does not exceed (nearest rank)."""
-    return ordered[math.ceil(share * len(ordered)) - 1]
 
 
 def median_of(rounds: Sequence[Latency], figure: Callable[[Latency], float]) -> float:

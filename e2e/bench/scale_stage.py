@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import http.client
 import json
-import re
 import sys
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from e2e.bench.scale_samples import Seen
-from e2e.bench.stage import LOAD_CORE, PATIENCE, StageError
+from e2e.bench.stage import LOAD_CORE, PATIENCE, LoadFailed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from e2e.bench.stage import Gateway, Program, Stage
+    from e2e.bench.stage import Stage
+    from e2e.gateways import Gateway
+    from e2e.programs import Program
 
 #: Between two looks at what an API was asked for, in seconds: rare enough not to disturb it.
 _PAUSE: Final = 0.05
-_ROUTES: Final = re.compile(rb"^sandbox_gateway_routes (\S+)$", re.MULTILINE)
-
-
-class LoadFailed(Exception):
-    """A load did not go as it was meant to: what was measured means nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +39,16 @@ class ManyApi:
         return f"http://127.0.0.1:{self.port}"
 
     def ask(self, control: str) -> dict[str, Any]:
-        """Ask for one of its `/control/...`."""
-        return get(self.port, f"/control/{control}")
+        """Ask for one of its `/control/...`; raise LoadFailed for a refusal."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        with closing(connection):
+            connection.request("GET", f"/control/{control}")
+            response = connection.getresponse()
+            body = response.read()
+        if response.status != 200:
+            raise LoadFailed(f"{control} is answered {response.status}: {body[:300]!r}")
+        told: dict[str, Any] = json.loads(body)
+        return told
 
     def last_list(self) -> float:
         """Return how long the last list took, from its first page to the watch after it."""
@@ -68,8 +73,8 @@ def start_api(stage: Stage, count: int) -> ManyApi:
     home = stage.place / name
     argv = [sys.executable, "-m", "e2e.bench.scale_api", str(home), str(count)]
     program = stage.start(name, argv, LOAD_CORE)
-    stage.until(lambda: b"serving" in program.log.read_bytes(), program)
-    port = int(program.log.read_text().split()[1])
+    stage.until(lambda: "serving" in program.output, program)
+    port = int(program.output.split()[1])
     return ManyApi(program, count, port, home / "kubeconfig")
 
 
@@ -79,50 +84,16 @@ class Traffic:
     def __init__(self, stage: Stage, gateway: Gateway, upstream: int, ids: Sequence[str]) -> None:
         """Start it; return once it sends."""
         self._out = stage.place / "traffic.json"
-        ports = map(str, (gateway.port, gateway.admin_port, upstream))
+        ports = map(str, (gateway.data_port, gateway.admin_port, upstream))
         argv = [sys.executable, "-m", "e2e.bench.scale_traffic", *ports, str(self._out), *ids]
         self._program = program = stage.start("traffic", argv, LOAD_CORE)
-        stage.until(lambda: b"sending" in program.log.read_bytes(), program)
+        stage.until(lambda: "sending" in program.output, program)
 
     def stop(self) -> Seen:
         """End it; return what it saw. Raise LoadFailed if a single request failed."""
-        self._program.process.terminate()
-        if self._program.process.wait(PATIENCE) != 0:
-            raise StageError(f"the load broke off:\n{self._program.log.read_text()[-4000:]}")
+        if self._program.end() != 0:
+            raise LoadFailed(f"the load broke off:\n{self._program.errors[-4000:]}")
         seen = Seen.of(json.loads(self._out.read_bytes()))
         if seen.failures:
             raise LoadFailed(f"{len(seen.failures)} requests failed: {seen.failures[0]}")
         return seen
-
-
-def routes_of(gateway: Gateway) -> int:
-    """Return how many routes a gateway has."""
-    found = _ROUTES.search(_body(gateway.admin_port, "/metrics"))
-    if found is None:
-        raise LoadFailed("the gateway's metrics do not tell its routes")
-    return int(float(found[1]))
-
-
-def state_of(gateway: Gateway, namespace: str, name: str) -> str:
-    """Return the state that a gateway takes a sandbox to be in."""
-    told = get(gateway.admin_port, f"/api/v1/sandboxes/{namespace}/{name}/explain")
-    return str(told["state"])
-
-
-def get(port: int, path: str) -> dict[str, Any]:
-    """Return the JSON that is answered on a port of loopback; raise LoadFailed for a refusal."""
-    found: dict[str, Any] = json.loads(_body(port, path))
-    return found
-
-
-def _body(port: int, path: str) -> bytes:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
-    try:
-        connection.request("GET", path)
-        response = connection.getresponse()
-        body = response.read()
-    finally:
-        connection.close()
-    if response.status != 200:
-        raise LoadFailed(f"{path} on port {port} is answered {response.status}: {body[:300]!r}")
-    return body

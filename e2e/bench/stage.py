@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import http.client
-import json
 import os
 import shutil
 import socket
-import subprocess
 import sys
-import time
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
-from e2e.programs import free_port
+from e2e.gateways import start_serve
+from e2e.programs import Programs, free_port
+from e2e.waiting import TooLateError, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from types import TracebackType
+    from pathlib import Path
+
+    from e2e.gateways import Gateway
+    from e2e.programs import Program
 
 #: One core for what is measured, one for all that it needs.
 PROXY_CORE: Final = "0"
@@ -46,38 +45,8 @@ class StageError(Exception):
     """A program did not start, or ended by itself."""
 
 
-@dataclass(frozen=True, slots=True)
-class Program:
-    """A running program; its output is in `log`."""
-
-    name: str
-    process: subprocess.Popen[bytes]
-    log: Path
-
-    @property
-    def pid(self) -> int:
-        return self.process.pid
-
-    @property
-    def cpu_seconds(self) -> float:
-        """Return the processor time that it has used, of user and kernel."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    @property
-    def resident_bytes(self) -> int:
-        """Return how much memory it has now."""
-        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE")
-
-
-@dataclass(frozen=True, slots=True)
-class Gateway:
-    """A gateway that listens on two ports of loopback."""
-
-    program: Program
-    port: int
-    admin_port: int
+class LoadFailed(Exception):
+    """A load did not go as it was meant to: there is no figure."""
 
 
 class Stage:
@@ -85,48 +54,33 @@ class Stage:
 
     def __init__(self, place: Path) -> None:
         self.place = place
-        self._programs: list[Program] = []
+        self._programs = Programs()
 
     def __enter__(self) -> Self:
         self.place.mkdir(parents=True, exist_ok=True)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        for program in reversed(self._programs):
-            program.process.terminate()
-        for program in reversed(self._programs):
-            try:
-                program.process.wait(PATIENCE)
-            except subprocess.TimeoutExpired:
-                program.process.kill()
+    def __exit__(self, *_: object) -> None:
+        self._programs.end()
 
     def start(self, name: str, argv: Sequence[str], core: str, **environ: str) -> Program:
         """Start a program on a core, with these environment variables more."""
-        log = self.place / f"{name}.log"
-        with log.open("wb") as out:
-            process = subprocess.Popen(
-                ["taskset", "-c", core, *argv],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                env=os.environ | environ,
-            )
-        program = Program(name, process, log)
-        self._programs.append(program)
-        return program
+        return self._programs.start(name, _on(core, argv), self.place, os.environ | environ)
 
     def until(self, ready: Callable[[], bool], program: Program) -> None:
         """Wait until `ready` says so; raise StageError if the program ends or takes too long."""
-        give_up = time.monotonic() + PATIENCE
-        while not ready():
-            if program.process.poll() is not None or time.monotonic() > give_up:
-                raise StageError(f"{program.name} is not ready:\n{program.log.read_text()[-4000:]}")
-            time.sleep(0.05)
+
+        def looked() -> bool:
+            if ready():
+                return True
+            if program.exit_status is not None:
+                raise StageError(_trouble(program))
+            return False
+
+        try:
+            until(looked, f"{program.name} is ready", PATIENCE)
+        except TooLateError as error:
+            raise StageError(_trouble(program)) from error
 
     # ---- what every suite needs
 
@@ -148,7 +102,7 @@ class Stage:
         home = self.place / "api"
         argv = [sys.executable, "-m", "e2e.bench.api", str(home), *names]
         program = self.start("api", argv, LOAD_CORE)
-        self.until(lambda: b"serving" in program.log.read_bytes(), program)
+        self.until(lambda: "serving" in program.output, program)
         return home / "kubeconfig"
 
     def gateway(
@@ -158,23 +112,16 @@ class Stage:
 
         `under` is what runs it, for example a profiler. `settings` by their names.
         """
-        port, admin_port = free_port(), free_port()
         chosen = {
             "access_log": "false",
-            "auth_mode": "none",
-            "data_listen": f"127.0.0.1:{port}",
-            "admin_listen": f"127.0.0.1:{admin_port}",
             "dialects": "native",
-            "drain_delay": "0s",
             "drain_timeout": "1s",
-            "log_format": "json",
-            "upstream_allow_cidrs": "127.0.0.0/8",
         } | settings
-        environ = {f"SBXGW_{key.upper()}": value for key, value in chosen.items()}
-        command = ["-m", "gateway.cli", "serve", "--kubeconfig", str(kubeconfig)]
-        program = self.start(name, [*under, sys.executable, *command], PROXY_CORE, **environ)
-        self.until(lambda: _is_ready(admin_port), program)
-        return Gateway(program, port, admin_port)
+        started = start_serve(
+            self._programs, self.place, kubeconfig, name, _on(PROXY_CORE, under), **chosen
+        )
+        self.until(lambda: started.readiness()[0] == 200, started.program)
+        return started
 
 
 def listens(port: int) -> bool:
@@ -184,16 +131,13 @@ def listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def _is_ready(admin_port: int) -> bool:
-    connection = http.client.HTTPConnection("127.0.0.1", admin_port, timeout=5)
-    try:
-        connection.request("GET", "/readyz")
-        told: dict[str, Any] = json.loads(connection.getresponse().read())
-    except OSError:
-        return False
-    finally:
-        connection.close()
-    return bool(told["ready"])
+def _on(core: str, argv: Sequence[str]) -> list[str]:
+    return ["taskset", "-c", core, *argv]
+
+
+def _trouble(program: Program) -> str:
+    said = (program.output + program.errors)[-4000:]
+    return f"{program.name} is not ready:\n{said}"
 
 
 def _found(program: str) -> str:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final
 
 from e2e.bench import comparison
 from e2e.bench.comparison import BUSY, Result
-from e2e.bench.loads import LOADS, LoadFailed, measure
-from e2e.bench.model import Suite, Table
+from e2e.bench.loads import LOADS, measure
+from e2e.bench.model import Suite
 from e2e.bench.proxies import (
     ENVOY,
     GATEWAY,
@@ -25,7 +25,7 @@ from e2e.bench.proxies import (
     start_proxies,
     start_upstreams,
 )
-from e2e.bench.stage import Stage, StageError
+from e2e.bench.stage import LoadFailed, Stage, StageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,8 +74,7 @@ def run_loads(options: Options, loads: Sequence[Load], proxies: Sequence[str]) -
             suite.missing += failures
             results.append(Result(load, samples))
     names = [proxy.name for proxy in started]
-    versions = Table("Versions", ("proxy", "version"), [(p.name, p.version) for p in started])
-    suite.tables = [*comparison.tables(results, names), versions]
+    suite.tables = comparison.tables(results, names)
     suite.bars = comparison.bars(results, names)
     suite.goals = comparison.goals(results)
     suite.raw = {

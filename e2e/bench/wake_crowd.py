@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import socket
 import time
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from e2e.bench.wake_rig import PATIENCE, RigError
 from e2e.bench.wake_sockets import reset_on_close
 from e2e.bench.wake_wire import HELLO_BODY, OK
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 
 class Crowd:
@@ -26,12 +23,7 @@ class Crowd:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for sock in self._socks:
             reset_on_close(sock)
             sock.close()

@@ -6,6 +6,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from e2e.bench.model import rank
 from e2e.bench.wake_stage import WakeStage
 
 if TYPE_CHECKING:
@@ -34,19 +35,13 @@ class Latencies:
 
     def percentile(self, percent: float) -> float:
         """Return the seconds that so many per cent of the wakes did not exceed."""
-        return percentile(self.all, percent)
-
-
-def percentile(ordered: list[float], percent: float) -> float:
-    """Return the smallest of the ordered values that so many per cent do not exceed."""
-    rank = max(1, -(-len(ordered) * percent // 100))
-    return ordered[int(rank) - 1]
+        return rank(self.all, percent / 100)
 
 
 def median_ratios(subject: Latencies, other: Latencies) -> list[float]:
     """Return for each round the ratio of the medians."""
     return [
-        percentile(sorted(one), 50) / percentile(sorted(two), 50)
+        rank(sorted(one), 0.5) / rank(sorted(two), 0.5)
         for one, two in zip(subject.rounds, other.rounds, strict=True)
     ]
 
@@ -70,6 +65,6 @@ def measure(place: Path, rounds: int, samples: int) -> dict[str, Latencies]:
 
 
 def _wake(subject: Subject, samples: int) -> list[float]:
-    through = None if subject.gateway is None else subject.gateway.port
+    through = None if subject.gateway is None else subject.gateway.data_port
     seconds: list[float] = subject.rig.tell("wakes", samples=samples, through=through)["seconds"]
     return seconds

@@ -13,8 +13,8 @@ from e2e.bench.wake_stage import WakeStage, wait_for_gauge
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from e2e.bench.stage import Gateway
     from e2e.bench.wake_stage import Subject
+    from e2e.gateways import Gateway
 
 #: Clients of the gateway's first wake, which loads what only a wake loads and does not count.
 WARM_UP: Final = 64
@@ -117,7 +117,7 @@ def _through_gateway(subject: Subject, gateway: Gateway, crowd: int) -> tuple[Me
     wait_for_gauge(gateway, "client_connections", 0)
     empty = program.resident_bytes
     with Crowd() as clients:
-        clients.connect(gateway.port, crowd)
+        clients.connect(gateway.data_port, crowd)
         wait_for_gauge(gateway, "client_connections", crowd)
         connected = program.resident_bytes
         clients.ask(subject.request)

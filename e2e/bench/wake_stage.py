@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
 import os
 import resource
 import sys
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from e2e.bench.stage import LOAD_CORE, PROXY_CORE, Gateway, Stage
+from e2e.bench.stage import LOAD_CORE, PROXY_CORE, Stage
 from e2e.bench.wake_rig import PATIENCE, Rig, RigError, request_for
+from e2e.waiting import TooLateError, until
 from gateway.local.api import write_kubeconfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-    from types import TracebackType
+
+    from e2e.gateways import Gateway
 
 #: Room for the largest crowd, and no limit on how often one sandbox is woken: both are limits
 #: that a figure must not depend on.
@@ -51,15 +51,10 @@ class WakeStage(Stage):
         super().__init__(place)
         self._rigs: list[Rig] = []
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for rig in self._rigs:
             rig.close()
-        super().__exit__(kind, error, trace)
+        super().__exit__()
 
     def gateway_subject(self, name: str) -> Subject:
         """Start a gateway."""
@@ -83,32 +78,18 @@ class WakeStage(Stage):
     def _rig(self, name: str) -> Rig:
         argv = [sys.executable, "-m", "e2e.bench.wake_rig"]
         program = self.start(f"{name}-rig", argv, LOAD_CORE)
-        self.until(lambda: program.log.read_bytes().endswith(b"}\n"), program)
-        rig = Rig(json.loads(program.log.read_bytes()))
+        self.until(lambda: program.output.endswith("}\n"), program)
+        rig = Rig(json.loads(program.output))
         self._rigs.append(rig)
         return rig
 
 
 def wait_for_gauge(gateway: Gateway, name: str, wanted: int) -> None:
     """Wait until a gauge of the gateway shows this number; raise RigError."""
-    give_up = time.monotonic() + PATIENCE
-    while (seen := _gauge(gateway, name)) != wanted:
-        if time.monotonic() > give_up:
-            raise RigError(f"{name} is {seen:g}, not {wanted}")
-        time.sleep(0.1)
-
-
-def _gauge(gateway: Gateway, name: str) -> float:
-    connection = http.client.HTTPConnection("127.0.0.1", gateway.admin_port, timeout=PATIENCE)
     try:
-        connection.request("GET", "/metrics")
-        shown = connection.getresponse().read().decode()
-    finally:
-        connection.close()
-    for line in shown.splitlines():
-        if line.startswith(f"sandbox_gateway_{name} "):
-            return float(line.rpartition(" ")[2])
-    raise RigError(f"the gateway shows no {name}")
+        until(lambda: gateway.metric(name) == wanted, f"{name} is {wanted}", PATIENCE)
+    except TooLateError as error:
+        raise RigError(f"{error}, but {gateway.metric(name):g}") from error
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ import time
 from itertools import cycle
 from typing import TYPE_CHECKING, Final
 
+from e2e.bench.model import rank
 from e2e.bench.websocket import MAX_PAYLOAD, accept_of, from_client, from_server
 
 if TYPE_CHECKING:
@@ -131,8 +132,8 @@ def main(port: int, connections: int, seconds: float, fields: Sequence[str]) -> 
     told = {
         "requests": len(took),
         "duration": int(seconds * 1e6),
-        "p50": took[len(took) // 2] * 1e6,
-        "p99": took[len(took) * 99 // 100] * 1e6,
+        "p50": rank(took, 0.5) * 1e6,
+        "p99": rank(took, 0.99) * 1e6,
         "errors": {},
     }
     print(json.dumps(told))
