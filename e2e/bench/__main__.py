@@ -199,7 +199,7 @@ def _tell(name: str, entry: Entry) -> None:
         print(f"{name}: failed on {entry.failed}")
     elif entry.suite is not None:
         for goal in entry.suite.goals:
-            print(f"{name}: {'holds' if goal.holds else 'MISSED'}: {goal.text}: {goal.seen}")
+            print(f"{name}: {report.verdict(goal)}: {goal.text}: {goal.seen}")
         for one in entry.suite.missing:
             print(f"{name}: not measured: {one}")
 

@@ -97,13 +97,13 @@ class _Wanted:
         ratio = counted.ratio(self.proxy, self.base, self.figure)
         if ratio is None:
             return Goal(text, "not measured", holds=False)
-        holds = ratio.median <= self.bound if self.at_most else ratio.median >= self.bound
         of, taken = len(result.samples[self.proxy]), len(counted.samples[self.proxy])
         rounds = [f"{taken} of {of} rounds: something else had a core in the others"]
         idle = [name for name in (self.proxy, self.base) if not counted.was_limit(name)]
         notes = rounds if taken < of else []
         notes += [f"{name} was {counted.busy(name):.0%} busy, not the limit" for name in idle]
-        return Goal(text, "; ".join([str(ratio), *notes]), holds)
+        reached = ratio.median <= self.bound if self.at_most else ratio.median >= self.bound
+        return Goal(text, "; ".join([str(ratio), *notes]), holds=None if idle else reached)
 
 
 _WANTED: Final = (

@@ -22,11 +22,14 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What a figure has to be, in words, and what it was."""
+    """What a figure has to be, in words, and what it was.
+
+    `holds` None: the figure was taken, but does not show whether it does.
+    """
 
     text: str
     seen: str
-    holds: bool
+    holds: bool | None
 
 
 @dataclass(frozen=True, slots=True)

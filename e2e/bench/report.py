@@ -66,6 +66,8 @@ def inserted(document: str, block: str) -> str:
 
 def verdict(goal: Goal) -> str:
     """Say in a word whether the goal was reached."""
+    if goal.holds is None:
+        return "not shown"
     return "yes" if goal.holds else "**missed**"
 
 
