@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from gateway.admin.server import AdminConfig
 from gateway.auth.authenticator import AccessTokens, NoAuth, ScopedTokens
 from gateway.cluster.config import ClusterConfig
+from gateway.proxy import pages
 from gateway.proxy.exchange import Timeouts
 from gateway.proxy.front import FrontConfig
 from gateway.proxy.handler import ProxyConfig
@@ -17,7 +18,7 @@ from gateway.proxy.plane import PlaneConfig
 from gateway.proxy.reach import ReachConfig
 from gateway.proxy.target import Scheme, TargetConfig
 from gateway.sandbox.policy import NeverWake
-from gateway.settings import AuthMode, LogFormat, read_secret, read_token_keys
+from gateway.settings import AuthMode, LogFormat, read_page_template, read_secret, read_token_keys
 from gateway.telemetry.logs import LogConfig
 from gateway.wake.config import WakeConfig
 
@@ -107,11 +108,14 @@ def reach(settings: Settings) -> ReachConfig:
         wait_timeout=settings.wait_timeout,
         dial_timeout=settings.upstream_dial_timeout,
         port_retry_timeout=settings.port_retry_timeout,
+        page_after=settings.waiting_page_after,
     )
 
 
 def proxy(settings: Settings) -> ProxyConfig:
-    """Return the times of an exchange."""
+    """Return the times of an exchange, and what browsers are shown."""
+    file = settings.page_template_file
+    page = pages.DEFAULT if file is None else read_page_template(file)
     return ProxyConfig(
         timeouts=Timeouts(
             progress=settings.body_progress_timeout,
@@ -119,6 +123,7 @@ def proxy(settings: Settings) -> ProxyConfig:
             tunnel_idle=settings.tunnel_idle_timeout,
         ),
         preserve_host=settings.preserve_host,
+        page=page,
     )
 
 

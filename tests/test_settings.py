@@ -461,6 +461,14 @@ def test_a_good_key_file_is_taken(tmp_path: Path) -> None:
     assert load(environ).scoped_token_keys_file == file
 
 
+def test_a_page_template_with_a_fault_stops_the_start(tmp_path: Path) -> None:
+    file = tmp_path / "page.html"
+    file.write_text("<h1>$title</h1>$host")
+    environ = {"SBXGW_AUTH_MODE": "none", "SBXGW_PAGE_TEMPLATE_FILE": str(file)}
+    (culprit,) = culprits_of(environ)
+    assert culprit.startswith("SBXGW_PAGE_TEMPLATE_FILE: $host is no placeholder; there are $")
+
+
 # ---- the definition and its reference -----------------------------------------------------------
 
 

@@ -162,6 +162,7 @@ def test_reaching_gets_its_times_and_who_never_wakes() -> None:
             wait_timeout="1s",
             upstream_dial_timeout="20s",
             port_retry_timeout="3s",
+            waiting_page_after="7s",
         )
     )
     assert config == ReachConfig(
@@ -175,6 +176,7 @@ def test_reaching_gets_its_times_and_who_never_wakes() -> None:
         wait_timeout=1.0,
         dial_timeout=20.0,
         port_retry_timeout=3.0,
+        page_after=7.0,
     )
 
 
@@ -189,6 +191,12 @@ def test_an_exchange_gets_its_times() -> None:
     )
     timeouts = Timeouts(progress=1.0, response_head=2.0, tunnel_idle=3.0)
     assert config == ProxyConfig(timeouts=timeouts, preserve_host=False)
+
+
+def test_browsers_are_shown_the_operators_page(tmp_path: Path) -> None:
+    file = tmp_path / "page.html"
+    file.write_text("<h1>$title</h1>")
+    assert wiring.proxy(made(page_template_file=file)).page.template == "<h1>$title</h1>"
 
 
 def test_waking_gets_its_bounds() -> None:

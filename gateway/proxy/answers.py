@@ -6,7 +6,6 @@ They say what happened and what to do, and never echo what the client sent, an a
 
 from __future__ import annotations
 
-import html
 import math
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
@@ -14,39 +13,24 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 if TYPE_CHECKING:
-    from gateway.proxy.message import RequestHead
     from gateway.sandbox.errors import GatewayError
 
 _CLOSE: Final = b"Connection: close\r\n"
 
-_PAGE: Final = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<style>body{{font:16px/1.5 system-ui,sans-serif;margin:15vh auto;max-width:34em;padding:0 1em}}
-h1{{font-size:1.4em}}small{{color:#777}}</style></head>
-<body><h1>{title}</h1><p>{text}</p><small>{status} {reason} · sandbox-gateway</small></body></html>
-"""
-
-
-def wants_page(head: RequestHead | None) -> bool:
-    """Return whether the client is a browser: it prefers text/html (RFC 9110 §12.5.1)."""
-    if head is None:
-        return False
-    accepted = next((value for name, value in head.fields() if name == b"accept"), b"")
-    return accepted.lower().lstrip().startswith(b"text/html")
-
 
 def error_response(
-    error: GatewayError, *, page: bool, to_head: bool, keep_alive: bool, extra: bytes = b""
+    error: GatewayError, page: bytes | None = None, *, to_head: bool, keep_alive: bool
 ) -> bytes:
-    """Return the whole response for an error; `to_head` leaves the body out."""
-    body = _page(error) if page else _problem(error)
-    kind = b"text/html; charset=utf-8" if page else b"application/problem+json"
+    """Return the whole response for an error; `to_head` leaves the body out.
+
+    `page` is what a browser gets in the place of problem details.
+    """
+    body = _problem(error) if page is None else page
+    kind = b"application/problem+json" if page is None else b"text/html; charset=utf-8"
     lines = [
         b"Content-Type: %b\r\nContent-Length: %d\r\nCache-Control: no-store\r\n"
         % (kind, len(body)),
         b"Proxy-Status: sandbox-gateway; error=%b\r\n" % error.proxy_error.encode(),
-        extra,
     ]
     if error.status == 401:
         lines.append(b'WWW-Authenticate: Bearer realm="sandbox"\r\n')
@@ -54,6 +38,8 @@ def error_response(
         lines.append(b"Allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n")
     if error.status == 503:
         lines.append(b"Retry-After: %d\r\n" % max(1, math.ceil(error.retry_after or 1)))
+    if page is not None and error.refresh is not None:
+        lines.append(b"Refresh: %d\r\n" % error.refresh)
     return response(error.status, lines, b"" if to_head else body, keep_alive=keep_alive)
 
 
@@ -86,12 +72,3 @@ def _problem(error: GatewayError) -> bytes:
             "reason": error.reason,
         }
     )
-
-
-def _page(error: GatewayError) -> bytes:
-    return _PAGE.format(
-        title=html.escape(error.title),
-        text=html.escape(error.text),
-        status=error.status,
-        reason=error.reason,
-    ).encode()

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gateway.proxy import answers, headers
+from gateway.proxy import answers, headers, pages
 from gateway.proxy.exchange import ClientGone, Exchange, ResponseBrokenOff, Timeouts
 from gateway.proxy.reach import Journey
 from gateway.proxy.request import CLOSED, KEPT, Done, Request
@@ -15,6 +15,7 @@ from gateway.sandbox.errors import GatewayError, InvalidTarget, UpstreamReset
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from string import Template
 
     from gateway.proxy.admission import Admission, Admitted
     from gateway.proxy.journal import Journal
@@ -27,10 +28,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ProxyConfig:
-    """`preserve_host`: the sandbox sees the client's Host, else its own address."""
+    """`preserve_host`: the sandbox sees the client's Host, else its own address. `page`: a template
+    for what browsers are shown.
+    """
 
     timeouts: Timeouts = field(default_factory=Timeouts)
     preserve_host: bool = True
+    page: Template = pages.DEFAULT
 
 
 class Proxy:
@@ -54,6 +58,7 @@ class Proxy:
         self._journal = journal
         self._timeouts = config.timeouts
         self._preserve_host = config.preserve_host
+        self._page = config.page
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._on_end = self._end  # bound once
@@ -159,7 +164,7 @@ class Proxy:
         request.connection.send(
             answers.error_response(
                 error,
-                page=answers.wants_page(head),
+                pages.render(self._page, error) if pages.wants_page(head) else None,
                 to_head=head is not None and head.method == b"HEAD",
                 keep_alive=keep_alive,
             )

@@ -63,6 +63,12 @@ class RequestHead:
         values = self.special.get(name)
         return values[0] if values else None
 
+    def value(self, name: bytes) -> bytes | None:
+        """Return the first value of a field, special or not; off the hot path."""
+        if name in self.special:
+            return self.special[name][0]
+        return next((value for found, value in self.fields() if found == name), None)
+
     def fields(self) -> Iterator[tuple[bytes, bytes]]:
         """Return the fields that are not special, as (lower-case name, value); off the hot path."""
         for line in self.lines:

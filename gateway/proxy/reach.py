@@ -11,7 +11,13 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Protocol
 
-from gateway.sandbox.errors import SandboxNotWakeable, SandboxUnreachable, WakeFailed
+from gateway.proxy import pages
+from gateway.sandbox.errors import (
+    SandboxNotWakeable,
+    SandboxUnreachable,
+    StillWaking,
+    WakeFailed,
+)
 from gateway.sandbox.policy import NeverWake, Verdict, outcome
 from gateway.upstream.pool import DialRefused
 
@@ -21,6 +27,7 @@ if TYPE_CHECKING:
     from gateway.proxy.admission import Admitted
     from gateway.proxy.body import RequestBody
     from gateway.proxy.message import RequestHead
+    from gateway.sandbox.errors import GatewayError
     from gateway.sandbox.model import Route
     from gateway.sandbox.registry import Registry
     from gateway.upstream.connection import UpstreamConnection
@@ -43,13 +50,15 @@ class ReachConfig:
     """Times in seconds.
 
     `wait_timeout`: how long one request waits for a wake; `dial_timeout`: how long a refusing
-    port is tried; `port_retry_timeout`: the same right after a wake.
+    port is tried; `port_retry_timeout`: the same right after a wake; `page_after`: how long a
+    browser waits until it is shown that it does, 0: for all of the wait.
     """
 
     never_wake: NeverWake = field(default_factory=NeverWake)
     wait_timeout: float = 120.0
     dial_timeout: float = 5.0
     port_retry_timeout: float = 10.0
+    page_after: float = 5.0
 
 
 @dataclass(slots=True)
@@ -75,10 +84,19 @@ class Journey:
         self._dial_until = None
         self._pause = _PAUSE_MIN
 
+    def until_page(self, config: ReachConfig) -> float | None:
+        """Return for how long this waits before it is shown that it does; None: it never is."""
+        if not config.page_after or not pages.is_navigation(self.head):
+            return None
+        return max(config.page_after - (self.wake_seconds or 0.0), 0.0)
+
     def next_pause(self, now: float, config: ReachConfig) -> float | None:
         """Return how long to wait before a refusing port is dialled again; None: no more."""
         if self._dial_until is None:
-            patience = config.port_retry_timeout if self.cold else config.dial_timeout
+            patience = config.dial_timeout
+            if self.cold:
+                until_page = self.until_page(config)
+                patience = config.port_retry_timeout if until_page is None else until_page
             self._dial_until = now + patience
         if now >= self._dial_until:
             return None
@@ -155,7 +173,11 @@ class Reacher:
             patience = min(patience, wished)
         began = self._loop.time()
         held = journey.head.size + journey.body.kept_bytes
-        await self._waker.ready(route, timeout=max(patience, 0.0), held_bytes=held)
+        try:
+            async with asyncio.timeout(journey.until_page(self._config)):
+                await self._waker.ready(route, timeout=max(patience, 0.0), held_bytes=held)
+        except TimeoutError:
+            raise StillWaking from None
         journey.woke(self._loop.time() - began)
 
     def _never_wakes(self, journey: Journey) -> bool:
@@ -175,7 +197,7 @@ class Reacher:
         except DialRefused as refused:
             pause = journey.next_pause(self._loop.time(), self._config)
             if pause is None:
-                raise SandboxUnreachable from refused
+                raise self._unreachable(journey) from refused
             await asyncio.sleep(pause)
             return None
         finally:
@@ -184,3 +206,8 @@ class Reacher:
             return connection
         connection.abort()
         return None
+
+    def _unreachable(self, journey: Journey) -> GatewayError:
+        """Return what to answer when a port has refused for long enough."""
+        shows_page = journey.cold and journey.until_page(self._config) is not None
+        return StillWaking() if shows_page else SandboxUnreachable()

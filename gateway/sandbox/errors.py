@@ -19,6 +19,8 @@ class GatewayError(Exception):
     title: ClassVar[str] = "Internal error"
     detail: ClassVar[str] = "The gateway failed; its log says why."
     proxy_error: ClassVar[str] = "proxy_internal_error"
+    #: After how many seconds a page that shows this loads itself again; None: it does not.
+    refresh: ClassVar[int | None] = None
 
     def __init__(self, detail: str | None = None, *, retry_after: float | None = None) -> None:
         """Take a safe text for the client (never input, addresses or traces) and a hint in s."""
@@ -200,6 +202,15 @@ class WakeTimeout(GatewayError):
     title = "Wake timed out"
     detail = "The sandbox was not ready in time."
     proxy_error = "connection_timeout"
+
+
+class StillWaking(GatewayError):
+    status = 503
+    reason = "waking"
+    title = "Waking up"
+    detail = "The sandbox is being started. This page goes on by itself as soon as it is ready."
+    proxy_error = "destination_unavailable"
+    refresh = 1
 
 
 class WakeOverloaded(GatewayError):

@@ -4,7 +4,7 @@ from gateway.settings.choices import AuthMode, DialectName, LogFormat, LogLevel,
 from gateway.settings.kinds import HostTarget, ListenAddress, Network
 from gateway.settings.load import load
 from gateway.settings.model import Settings
-from gateway.settings.secrets import read_secret, read_token_keys
+from gateway.settings.secrets import read_page_template, read_secret, read_token_keys
 from gateway.settings.sources import Culprit, Entry, SettingsError
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "SettingsError",
     "TargetScheme",
     "load",
+    "read_page_template",
     "read_secret",
     "read_token_keys",
 ]

@@ -232,6 +232,21 @@ class Waking(Group):
     )
 
 
+class Pages(Group):
+    """Pages for browsers"""
+
+    waiting_page_after: DurationOrZero = _knob(
+        "5s",
+        "How long a browser that opens a sleeping sandbox waits before it is shown a page that "
+        "loads itself again until the sandbox answers. 0: it just waits.",
+    )
+    page_template_file: File = _knob(
+        None,
+        "HTML file for that page and for errors, with the placeholders $title, $text, $status, "
+        "$reason and $state (waiting or failed). Without one: a plain page.",
+    )
+
+
 class Cluster(Group):
     """Kubernetes"""
 
@@ -263,13 +278,16 @@ class Operation(Group):
     log_format: Format = _knob("json", "How a log line is written.")
 
 
-class Settings(Listeners, Targets, Credentials, Requests, Upstream, Waking, Cluster, Operation):
+class Settings(
+    Listeners, Targets, Credentials, Requests, Upstream, Waking, Pages, Cluster, Operation
+):
     """All settings of one gateway. Made by `gateway.settings.load`; direct use is for tests."""
 
 
 #: In the order of the reference.
 GROUPS: Final[tuple[type[Group], ...]] = (
-    Listeners, Targets, Credentials, Requests, Upstream, Waking, Cluster, Operation,
+    Listeners, Targets, Credentials, Requests, Upstream, Waking, Pages, Cluster,
+    Operation,
 )  # fmt: skip
 
 

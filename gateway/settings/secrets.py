@@ -8,11 +8,13 @@ import os
 import re
 from typing import TYPE_CHECKING, Final
 
+from gateway.proxy.pages import TemplateInvalid, parse_template
 from gateway.settings.checks import Conflict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from string import Template
 
     from gateway.settings.model import Settings
 
@@ -69,9 +71,21 @@ def _token_key(line: str, number: int) -> tuple[str, bytes]:
     return key_id, secret
 
 
+def read_page_template(path: Path) -> Template:
+    """Return the template of the pages for browsers; raise SecretError."""
+    try:
+        return parse_template(read_secret(path))
+    except TemplateInvalid as error:
+        raise SecretError(str(error)) from error
+
+
 def unreadable_files(settings: Settings) -> Iterator[Conflict]:
     """Find the files that are named but cannot be used."""
-    readers = {"admin_token_file": read_secret, "scoped_token_keys_file": read_token_keys}
+    readers = {
+        "admin_token_file": read_secret,
+        "scoped_token_keys_file": read_token_keys,
+        "page_template_file": read_page_template,
+    }
     for name, read in readers.items():
         path = getattr(settings, name)
         if path is None:

@@ -37,8 +37,9 @@ CONTRACT = {
     "headers_too_large": 431,
 }
 
-#: What HTTP (RFC 9110) asks for besides, and the answer to a loop.
+#: What HTTP (RFC 9110) asks for besides, the answer to a loop, and the page for who waits.
 BESIDES = {
+    "waking": 503,
     "internal_error": 500,
     "method_not_allowed": 405,
     "request_timeout": 408,
