@@ -1,11 +1,12 @@
-# Everything needs only Python 3.11+ and make; each target sets up what it needs in .venv.
+# Everything but `clients` needs only Python 3.11+ and make; each target sets up what it needs in
+# .venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check coverage format mutants bench docs clean
+.PHONY: help demo test clients check coverage format mutants fuzz bench docs clean
 
 help: ## Show the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,12 +17,18 @@ demo: $(VENV)/.installed ## Watch a request wake a paused sandbox; ARGS=--once e
 test: $(VENV)/.developed ## Run every test that needs Python alone.
 	$(BIN)/python -m pytest $(ARGS)
 
+clients: $(VENV)/.developed ## Real clients and servers through a wake: Node, Jupyter, a browser.
+	@$(BIN)/python -m pip install --quiet --group clients -c requirements.txt
+	@e2e/clients/install
+	$(BIN)/python -m pytest e2e/clients $(ARGS)
+
 check: $(VENV)/.developed ## Lint, types, layers, generated documents.
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m gateway.settings_doc --check README.md
+	$(BIN)/python -m tests.conformance.index --check
 	diff gateway/dialects/crds/native.yaml charts/sandbox-gateway/crds/sandboxes.yaml
 
 coverage: $(VENV)/.developed ## Hold statements and branches of the rules at 95 % or more.
@@ -33,8 +40,9 @@ format: $(VENV)/.developed ## Format the code.
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-docs: $(VENV)/.developed ## Write what is generated: the settings in README.md, the chart's CRD.
+docs: $(VENV)/.developed ## Write what is generated: settings, requirements and their tests, the CRD.
 	$(BIN)/python -m gateway.settings_doc --write README.md
+	$(BIN)/python -m tests.conformance.index --write
 	cp gateway/dialects/crds/native.yaml charts/sandbox-gateway/crds/sandboxes.yaml
 
 bench: $(VENV)/.developed ## All measurements (long; two quiet cores, wrk, nginx; see ARGS=--help).
@@ -45,8 +53,11 @@ mutants: $(VENV)/.developed ## Mutation tests of the judging and waking rules (l
 	$(BIN)/python -m pip install --quiet --group mutants -c requirements.txt
 	$(BIN)/python tests/mutants.py $(ARGS)
 
+fuzz: $(VENV)/.developed ## Odd requests, responses and networks for as long as ARGS=--seconds=N says.
+	@$(BIN)/python -m tests.fuzz $(ARGS)
+
 clean: ## Remove what the other targets made.
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist mutants
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist mutants e2e/clients/node/node_modules
 
 # requirements.txt pins what is installed, so that a clone of today works tomorrow.
 $(VENV)/.installed: pyproject.toml requirements.txt

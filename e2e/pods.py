@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _FIRST_NETWORK: Final = 10
 #: Connections that a pod's kernel takes before the pod does: all of a thousand that come at once.
 _BACKLOG: Final = 4096
+#: What a large answer is written in.
+_PIECE: Final = bytes(2**18)
 
 
 @dataclass(slots=True)
@@ -35,12 +37,20 @@ class Pod:
     more: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Tell who answers and how many asked; `/echo` gives the body back, `/events` streams."""
+        """Tell who answers and how many asked; `/echo` gives the body back, `/events` streams.
+
+        `/large/N` is N bytes long, and `/count` tells how many bytes it was sent.
+        """
         self.requests.append(request)
         if request.path == "/events":
             return await self._stream(request)
         if request.path == "/echo":
             return web.Response(body=await request.read(), headers={"X-Pod": self.uid})
+        if request.path.startswith("/large/"):
+            return await self._pour(request, int(request.path.rpartition("/")[2]))
+        if request.path == "/count":
+            count = sum([len(piece) async for piece in request.content.iter_any()])
+            return web.Response(text=str(count))
         told = {"sandbox": self.sandbox, "pod": self.uid, "requests": len(self.requests)}
         return web.json_response(told)
 
@@ -50,6 +60,13 @@ class Pod:
         await response.write(b"data: first\n\n")
         await self.more.wait()
         await response.write(b"data: second\n\n")
+        return response
+
+    async def _pour(self, request: web.BaseRequest, size: int) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Length": str(size)})
+        await response.prepare(request)
+        for begin in range(0, size, len(_PIECE)):
+            await response.write(_PIECE[: size - begin])
         return response
 
 

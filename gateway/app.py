@@ -25,21 +25,25 @@ from gateway.dialects.kruise import Kruise
 from gateway.dialects.native import Native
 from gateway.explain import Surroundings, explain
 from gateway.proxy.plane import DataPlane
+from gateway.reloading import Reloader
 from gateway.sandbox.registry import Registry
 from gateway.settings import DialectName
-from gateway.telemetry import logs
+from gateway.telemetry import logs, loop_lag
 from gateway.telemetry.access_log import AccessLog
 from gateway.telemetry.instruments import Instruments
+from gateway.tls.contexts import TlsFileError
+from gateway.tls.deployment import Tls
 from gateway.upstream.addresses import AddressGuard, own_addresses
 from gateway.upstream.pool import Pool
 from gateway.wake.waker import Waker
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 
     from gateway.dialects.base import Dialect
     from gateway.sandbox.model import Route
     from gateway.settings import Settings
+    from gateway.tls.client import TlsClient
 
 _LOG = logging.getLogger(__name__)
 
@@ -76,6 +80,8 @@ class Gateway:
         cluster: Cluster,
         registry: Registry,
         instruments: Instruments,
+        tls: Tls,
+        credentials: wiring.Credentials,
     ) -> None:
         self.cluster = cluster
         self.registry = registry
@@ -86,20 +92,27 @@ class Gateway:
             AccessLog(sys.stdout.buffer, instruments) if settings.access_log else None
         )
         self._waker = Waker(registry, cluster.writer, wiring.wake(settings), instruments)
-        authenticator = wiring.authenticator(settings)
         self._plane = DataPlane(
-            wiring.plane(settings, authenticator.names),
+            wiring.plane(settings, credentials.authenticator.names),
             registry,
-            self._pool(instruments),
+            self._pool(instruments, tls.upstream),
             self._waker,
-            authenticator,
+            cluster.writer.read,
+            credentials.authenticator,
             instruments,
             self._access_log,
+            tls=tls.data,
             synced=lambda: cluster.synced,
             clock=time.time,
+            login=credentials.login,
         )
         self._admin = AdminServer(
-            wiring.admin(settings), instruments, registry, self.readiness, self._explain
+            wiring.admin(settings),
+            instruments,
+            registry,
+            self.readiness,
+            self._explain,
+            tls=tls.admin,
         )
         instruments.gauge("routes", "Sandboxes that are known.", lambda: len(registry))
         instruments.gauge(
@@ -108,17 +121,24 @@ class Gateway:
             lambda: len(registry.ambiguous()),
         )
 
-    def _pool(self, instruments: Instruments) -> Pool:
+    def _pool(self, instruments: Instruments, tls: TlsClient) -> Pool:
         settings = self._settings
         return Pool(
             AddressGuard(
                 settings.upstream_allow_cidrs, (*settings.upstream_deny_cidrs, *own_addresses())
             ),
             instruments,
+            tls=tls,
             connect_timeout=settings.upstream_connect_timeout,
+            dead_after=settings.upstream_dead_after,
             idle_timeout=settings.pool_idle_timeout,
             max_idle_per_sandbox=settings.pool_max_idle_per_sandbox,
+            max_idle=settings.pool_max_idle,
         )
+
+    def replace_admin_token(self, token: str) -> None:
+        """Take no other token for the admin API from now on."""
+        self._admin.replace_token(token)
 
     def readiness(self) -> Readiness:
         """Return whether traffic should come here, and why not."""
@@ -181,9 +201,14 @@ class Gateway:
 
 
 @contextlib.asynccontextmanager
-async def running(settings: Settings, dialects: Sequence[Dialect]) -> AsyncIterator[Gateway]:
-    """Run a replica for the body; `start` is the body's to call. Raise StartError."""
-    registry, instruments = Registry(), Instruments()
+async def running(
+    settings: Settings, dialects: Sequence[Dialect], *, local: bool = False
+) -> AsyncIterator[Gateway]:
+    """Run a replica for the body; `start` is the body's to call. Raise StartError.
+
+    `local`: sandboxes are processes that share one address.
+    """
+    registry, instruments = Registry(addresses_shared=local), Instruments()
     cluster = Cluster(wiring.cluster(settings), dialects, registry, instruments)
     try:
         await cluster.__aenter__()
@@ -191,9 +216,46 @@ async def running(settings: Settings, dialects: Sequence[Dialect]) -> AsyncItera
         raise StartError(f"{error}") from error
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_exit(cluster)
-        gateway = Gateway(settings, dialects, cluster, registry, instruments)
+        reloader = Reloader(instruments)
+        credentials = wiring.credentials(settings, instruments, reloader)
+        await stack.enter_async_context(_meanwhile(credentials.authenticator.run()))
+        gateway = Gateway(
+            settings,
+            dialects,
+            cluster,
+            registry,
+            instruments,
+            _tls(settings, instruments, reloader),
+            credentials,
+        )
+        wiring.watch_admin_token(settings, reloader, gateway.replace_admin_token)
         stack.push_async_callback(gateway.close)
+        await stack.enter_async_context(_meanwhile(reloader.run()))
+        await stack.enter_async_context(_meanwhile(loop_lag.watch(instruments)))
         yield gateway
+
+
+def _tls(settings: Settings, instruments: Instruments, reloader: Reloader) -> Tls:
+    try:
+        return Tls(wiring.tls(settings), instruments, reloader.watch)
+    except TlsFileError as error:
+        raise StartError(f"cannot read the files of TLS: {error}") from error
+
+
+@contextlib.asynccontextmanager
+async def _meanwhile(running: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Run something for the body's time; its failure, a bug of ours, ends the body."""
+    failure: Exception | None = None
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(running)
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - it leaves as it came, not as a group of one
+            failure = error
+        finally:
+            task.cancel()
+    if failure is not None:
+        raise failure
 
 
 def dialects_of(settings: Settings, *, local: bool = False) -> list[Dialect]:

@@ -54,7 +54,7 @@ async def _run(options: LocalOptions, settings: Settings, stop: asyncio.Event) -
     _make_data_dir(options.data_dir)
     async with (
         _embedded_api(options) as (store, api),
-        app.running(settings, app.dialects_of(settings, local=True)) as gateway,
+        app.running(settings, app.dialects_of(settings, local=True), local=True) as gateway,
     ):
         addresses = await gateway.start()
         reserved = {addresses.data[1], addresses.admin[1], api.port}

@@ -4,40 +4,99 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gateway.admin.server import AdminConfig
-from gateway.auth.authenticator import AccessTokens, NoAuth, ScopedTokens
+from gateway.auth.access import AccessTokens
+from gateway.auth.authenticator import NoAuth
+from gateway.auth.key_files import read_secret, read_token_keys
+from gateway.auth.scoped import ScopedTokens
 from gateway.cluster.config import ClusterConfig
 from gateway.proxy import pages
 from gateway.proxy.exchange import Timeouts
 from gateway.proxy.front import FrontConfig
 from gateway.proxy.handler import ProxyConfig
-from gateway.proxy.parser import SPECIAL, RequestLimits
+from gateway.proxy.limits import SPECIAL, RequestLimits
+from gateway.proxy.login import Login
 from gateway.proxy.plane import PlaneConfig
 from gateway.proxy.reach import ReachConfig
 from gateway.proxy.target import Scheme, TargetConfig
 from gateway.sandbox.policy import NeverWake
-from gateway.settings import AuthMode, LogFormat, read_page_template, read_secret, read_token_keys
+from gateway.settings import AuthMode, LogFormat, read_page_template
+from gateway.settings.kinds import is_url
 from gateway.telemetry.logs import LogConfig
+from gateway.tls.contexts import ClientFiles, KeyPair, ServerFiles
+from gateway.tls.deployment import TlsConfig
 from gateway.wake.config import WakeConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.auth.authenticator import Authenticator
+    from gateway.auth.authenticator import Authenticator, TokenAuthenticator
+    from gateway.reloading import Reloader
     from gateway.settings import Settings
+    from gateway.telemetry.instruments import Instruments
     from gateway.upstream.addresses import Network
 
 
-def authenticator(settings: Settings) -> Authenticator:
-    """Return the way in which requests prove who they are."""
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """The way in which requests prove who they are, and by which browsers do (None: the same)."""
+
+    authenticator: Authenticator
+    login: Login | None = None
+
+
+def credentials(settings: Settings, instruments: Instruments, reloader: Reloader) -> Credentials:
+    """Return who judges credentials; files of keys are read again when they change."""
+    judge = _token_authenticator(settings, instruments, reloader)
+    if judge is None:
+        return Credentials(NoAuth())
+    if not settings.browser_login:
+        return Credentials(judge)
+    return Credentials(judge, Login(judge, settings.browser_login_parameter.encode()))
+
+
+def _token_authenticator(
+    settings: Settings, instruments: Instruments, reloader: Reloader
+) -> TokenAuthenticator | None:
     if settings.auth_mode is AuthMode.ACCESS_TOKEN:
         return AccessTokens(allow_tokenless=settings.allow_tokenless)
     if settings.auth_mode is AuthMode.SCOPED_TOKEN:
-        assert settings.scoped_token_keys_file is not None, "checked when settings are loaded"
-        return ScopedTokens(read_token_keys(settings.scoped_token_keys_file))
-    return NoAuth()
+        return _scoped_tokens(settings.scoped_token_keys_file, reloader)
+    if settings.auth_mode is AuthMode.JWT:
+        return _jwt_tokens(settings, instruments)
+    return None
+
+
+def _scoped_tokens(file: Path | None, reloader: Reloader) -> ScopedTokens:
+    assert file is not None, "checked when settings are loaded"
+    tokens = ScopedTokens({})
+
+    def reload() -> None:
+        tokens.replace_keys(read_token_keys(file))
+
+    reloader.watch("scoped_token_keys_file", [file], reload)
+    reload()
+    return tokens
+
+
+def _jwt_tokens(settings: Settings, instruments: Instruments) -> TokenAuthenticator:
+    # Its libraries take a tenth of a second to load, which no other mode has to wait for.
+    from gateway.auth.jwks import KeyFile, KeyUrl  # noqa: PLC0415
+    from gateway.auth.jwt import JwtRules, JwtTokens  # noqa: PLC0415
+    from gateway.auth.key_store import Freshness, KeyStore  # noqa: PLC0415
+
+    place, issuer = settings.jwt_jwks, settings.jwt_issuer
+    assert place is not None, "checked when settings are loaded"
+    assert issuer is not None, "checked when settings are loaded"
+    fetch_timeout = settings.jwt_fetch_timeout
+    source = KeyUrl(place, fetch_timeout) if is_url(place) else KeyFile(Path(place))
+    freshness = Freshness(settings.jwt_refresh_interval, settings.jwt_max_age)
+    rules = JwtRules(issuer, settings.jwt_audience, settings.jwt_leeway)
+    return JwtTokens(rules, KeyStore(source, freshness, instruments))
 
 
 def targets(settings: Settings) -> TargetConfig:
@@ -79,6 +138,8 @@ def front(settings: Settings, names: frozenset[bytes]) -> FrontConfig:
         keep_alive_timeout=settings.keep_alive_timeout,
         linger_timeout=settings.linger_timeout,
         max_connections=settings.max_connections,
+        max_buffered=settings.max_buffered_bytes,
+        keeps_cookie=settings.browser_login,
     )
 
 
@@ -147,8 +208,9 @@ def wake(settings: Settings) -> WakeConfig:
 def plane(settings: Settings, credential_names: frozenset[bytes]) -> PlaneConfig:
     """Return the data plane's parts; `credential_names` are the fields that prove who asks."""
     named = targets(settings)
+    names = named.header_names() | credential_names
     return PlaneConfig(
-        front=front(settings, named.header_names() | credential_names),
+        front=front(settings, names | {b"cookie"} if settings.browser_login else names),
         targets=named,
         reach=reach(settings),
         proxy=proxy(settings),
@@ -163,6 +225,48 @@ def admin(settings: Settings) -> AdminConfig:
         port=settings.admin_listen.port,
         token=read_secret(token_file) if token_file is not None else None,
     )
+
+
+def watch_admin_token(
+    settings: Settings, reloader: Reloader, replace: Callable[[str], None]
+) -> None:
+    """Have the admin token replaced when its file changes."""
+    file = settings.admin_token_file
+    if file is not None:
+        reloader.watch("admin_token_file", [file], lambda: replace(read_secret(file)))
+
+
+def tls(settings: Settings) -> TlsConfig:
+    """Return the files of TLS, which were checked when settings were loaded."""
+    return TlsConfig(
+        data=_server_files(
+            settings.tls_certificate_file, settings.tls_key_file, settings.tls_client_ca_file
+        ),
+        admin=_server_files(
+            settings.admin_tls_certificate_file,
+            settings.admin_tls_key_file,
+            settings.admin_tls_client_ca_file,
+        ),
+        upstream=ClientFiles(
+            ca=settings.upstream_tls_ca_file,
+            pair=_pair(settings.upstream_tls_certificate_file, settings.upstream_tls_key_file),
+            verify=settings.upstream_tls_verify,
+        ),
+        handshake_timeout=settings.request_head_timeout,
+    )
+
+
+def _server_files(
+    certificate: Path | None, key: Path | None, client_ca: Path | None
+) -> ServerFiles | None:
+    pair = _pair(certificate, key)
+    return None if pair is None else ServerFiles(pair, client_ca)
+
+
+def _pair(certificate: Path | None, key: Path | None) -> KeyPair | None:
+    if certificate is None or key is None:
+        return None
+    return KeyPair(certificate, key)
 
 
 def log(settings: Settings) -> LogConfig:

@@ -15,6 +15,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from e2e.pki import Pki
 from gateway import __version__
 from gateway.cli.main import COMMANDS, cli
 from gateway.local.api import (
@@ -586,6 +587,18 @@ async def test_local_mode_on_every_address_by_the_environment_is_refused_too(
     done = await run(tmp_path, "local", SBXGW_DATA_LISTEN="0.0.0.0:8080")
     assert done.status == 2
     assert "loopback" in done.err
+
+
+async def test_local_mode_speaks_no_tls(tmp_path: Path) -> None:
+    pair = Pki(tmp_path).server
+    done = await run(
+        tmp_path,
+        "local",
+        SBXGW_ADMIN_TLS_CERTIFICATE_FILE=str(pair.certificate),
+        SBXGW_ADMIN_TLS_KEY_FILE=str(pair.key),
+    )
+    assert done.status == 2
+    assert "local mode speaks plain HTTP" in done.err
 
 
 async def test_an_address_that_is_none_is_refused(tmp_path: Path) -> None:

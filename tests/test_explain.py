@@ -147,6 +147,17 @@ def test_a_request_to_one_that_starts_waits() -> None:
     assert "waits until it is ready" in lines(native(raw), "A request now")
 
 
+def test_tls_is_told_with_what_the_sandbox_must_prove() -> None:
+    assert "TLS:" not in lines(native(NATIVE_RUNNING), "A request now")
+    own = "sandbox-gateway.dev/upstream-tls"
+    every = native(with_annotations(NATIVE_RUNNING, {own: "true"}))
+    told = lines(every, "A request now")
+    assert "TLS: on every port; its certificate must be for its address" in told
+    named = {own: "9443,8443", f"{own}-server-name": "box.internal"}
+    told = lines(native(with_annotations(NATIVE_RUNNING, named)), "A request now")
+    assert "TLS: on ports 8443, 9443; its certificate must be for box.internal" in told
+
+
 def test_ports_are_told_and_the_example_uses_one_of_them() -> None:
     told = native(with_spec(NATIVE_RUNNING, ports=[9000, 8081]))
     assert "ports: 8081, 9000; any other is 403" in lines(told, "A request now")

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.auth.key_files import SecretError, read_secret, read_token_keys
 from gateway.dialects import kruise, native
 from gateway.settings import (
     AuthMode,
@@ -23,11 +24,8 @@ from gateway.settings import (
     TargetScheme,
     kinds,
     load,
-    read_secret,
-    read_token_keys,
 )
 from gateway.settings.model import GROUPS, NAMES, effective, kind_of, shown_default
-from gateway.settings.secrets import SecretError
 from gateway.settings.sources import variable
 from gateway.settings_doc import BEGIN, END, as_markdown, as_text, inserted
 
@@ -251,6 +249,14 @@ def test_a_secret_in_place_of_its_file_is_never_repeated(tmp_path: Path, value: 
         ({"TARGET_SCHEMES": "e2b", "HOST_SUFFIXES": "a.example"}, "target_schemes lacks host"),
         ({"ALLOW_TOKENLESS": "true"}, "auth_mode is not access-token"),
         ({"AUTH_MODE": "scoped-token"}, "needs scoped_token_keys_file"),
+        ({"AUTH_MODE": "jwt", "JWT_JWKS": "https://a.example/keys"}, "jwt needs jwt_issuer"),
+        ({"AUTH_MODE": "jwt", "JWT_ISSUER": "me"}, "jwt needs jwt_jwks"),
+        ({"JWT_AUDIENCE": "me"}, "jwt_audience has no effect"),
+        ({"JWT_LEEWAY": "5m1s"}, "jwt_leeway must not exceed 5m"),
+        ({"JWT_REFRESH_INTERVAL": "2h"}, "must not exceed jwt_max_age"),
+        ({"BROWSER_LOGIN": "true", "HOST_SUFFIXES": "a.example"}, "auth_mode is none"),
+        ({"BROWSER_LOGIN": "true", "AUTH_MODE": "access-token"}, "needs host_suffixes"),
+        ({"E2B_ID_HEADER": "E2b-Traffic-Access-Token"}, "e2b_id_header must not be"),
         ({"KUBECONFIG": "/nowhere/at/all"}, "there is no such file"),
     ],
 )
@@ -459,6 +465,41 @@ def test_a_good_key_file_is_taken(tmp_path: Path) -> None:
     file.write_text(KEY)
     environ = {"SBXGW_AUTH_MODE": "scoped-token", "SBXGW_SCOPED_TOKEN_KEYS_FILE": str(file)}
     assert load(environ).scoped_token_keys_file == file
+
+
+@pytest.mark.parametrize(
+    ("value", "accepted"),
+    [
+        ("https://issuer.example/keys?a=b", True),
+        ("http://127.0.0.1:8000/keys", True),
+        ("https://", False),
+        ("https:/issuer.example", False),
+        ("https://user:secret@issuer.example/", False),
+        ("https://issuer.example/ keys", False),
+    ],
+)
+def test_keys_of_jwts_are_at_a_url_without_a_user(value: str, accepted: bool) -> None:
+    environ = {
+        "SBXGW_AUTH_MODE": "jwt",
+        "SBXGW_JWT_ISSUER": "me",
+        "SBXGW_JWT_JWKS": value,
+    }
+    if accepted:
+        assert load(environ).jwt_jwks == value
+    else:
+        assert only_culprit(environ).startswith("SBXGW_JWT_JWKS: ")
+
+
+def test_keys_of_jwts_in_a_file_must_be_there(tmp_path: Path) -> None:
+    file = tmp_path / "keys.json"
+    environ = {
+        "SBXGW_AUTH_MODE": "jwt",
+        "SBXGW_JWT_ISSUER": "me",
+        "SBXGW_JWT_JWKS": str(file),
+    }
+    assert only_culprit(environ).endswith(f"there is no such file: {file}")
+    file.touch()
+    assert load(environ).jwt_jwks == str(file)
 
 
 def test_a_page_template_with_a_fault_stops_the_start(tmp_path: Path) -> None:

@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import ipaddress
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from e2e.identity import ISSUER, claims, key_set, public, token
 from gateway import wiring
-from gateway.auth.authenticator import AccessTokens, NoAuth, ScopedTokens
-from gateway.auth.scoped import mint
+from gateway.auth.access import AccessTokens
+from gateway.auth.authenticator import NoAuth
+from gateway.auth.scoped import ScopedTokens, mint
 from gateway.cluster.config import ClusterConfig
 from gateway.proxy.exchange import Timeouts
 from gateway.proxy.front import FrontConfig
 from gateway.proxy.handler import ProxyConfig
-from gateway.proxy.parser import SPECIAL, RequestLimits
+from gateway.proxy.limits import SPECIAL, RequestLimits
 from gateway.proxy.reach import ReachConfig
 from gateway.proxy.target import Scheme, TargetConfig
-from gateway.sandbox.errors import Unauthenticated
+from gateway.reloading import Reloader
+from gateway.sandbox.errors import AuthUnavailable, Unauthenticated
 from gateway.sandbox.model import Key, Route, State
 from gateway.sandbox.policy import NeverWake
 from gateway.settings import load
+from gateway.telemetry.instruments import Instruments
 from gateway.wake.config import WakeConfig
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from gateway.auth.authenticator import Authenticator
     from gateway.settings import Settings
 
 ROUTE = Route(
@@ -46,11 +52,18 @@ def made(**knobs: object) -> Settings:
     return load({"SBXGW_AUTH_MODE": "none", **environ})
 
 
+def judge(reloader: Reloader | None = None, **knobs: object) -> Authenticator:
+    """Return who judges credentials by these settings."""
+    instruments = Instruments()
+    reloader = reloader or Reloader(instruments)
+    return wiring.credentials(made(**knobs), instruments, reloader).authenticator
+
+
 def test_the_mode_of_authentication_is_the_one_that_was_chosen(tmp_path: Path) -> None:
-    assert isinstance(wiring.authenticator(made()), NoAuth)
+    assert isinstance(judge(), NoAuth)
 
     for tokenless in ("true", "false"):
-        auth = wiring.authenticator(made(auth_mode="access-token", allow_tokenless=tokenless))
+        auth = judge(auth_mode="access-token", allow_tokenless=tokenless)
         assert isinstance(auth, AccessTokens)
         if tokenless == "true":
             assert auth.check({}, ROUTE, 0.0) == []
@@ -61,10 +74,64 @@ def test_the_mode_of_authentication_is_the_one_that_was_chosen(tmp_path: Path) -
     secret = b"x" * 32
     keys = tmp_path / "keys"
     keys.write_text(f"k1:{base64.b64encode(secret).decode()}\n")
-    auth = wiring.authenticator(made(auth_mode="scoped-token", scoped_token_keys_file=keys))
+    reloader = Reloader(Instruments())
+    auth = judge(reloader, auth_mode="scoped-token", scoped_token_keys_file=keys)
     assert isinstance(auth, ScopedTokens)
-    token = mint(ROUTE.key, ROUTE.uid, 60.0, "k1", secret)
-    assert auth.check({b"e2b-traffic-access-token": [token]}, ROUTE, 0.0) == []
+    signed = mint(ROUTE.key, ROUTE.uid, 60.0, "k1", secret)
+    fields = {b"e2b-traffic-access-token": [signed]}
+    assert auth.check(fields, ROUTE, 0.0) == []
+
+    keys.write_text("broken")
+    reloader.look()
+    assert auth.check(fields, ROUTE, 0.0) == []
+    keys.write_text(f"k2:{base64.b64encode(b'y' * 32).decode()}\n")
+    reloader.look()
+    with pytest.raises(Unauthenticated):
+        auth.check(fields, ROUTE, 0.0)
+
+
+async def test_jwts_are_judged_by_the_settings(tmp_path: Path) -> None:
+    keys = tmp_path / "keys.json"
+    keys.write_bytes(key_set(public("k1")))
+    knobs: dict[str, Any] = {"auth_mode": "jwt", "jwt_jwks": keys, "jwt_issuer": ISSUER}
+    auth = judge(**knobs, jwt_audience="us", jwt_leeway="0s")
+    signed = token(claims(ROUTE.id, ROUTE.uid, 0.0, aud="us", exp=60))
+    fields = {b"e2b-traffic-access-token": [signed]}
+    with pytest.raises(AuthUnavailable):
+        auth.check(fields, ROUTE, 0.0)
+    running = asyncio.create_task(auth.run())
+    try:
+        await auth.prepare(fields, 0.0)
+        assert auth.check(fields, ROUTE, 59.9) == []
+        with pytest.raises(Unauthenticated):
+            auth.check(fields, ROUTE, 60.0)
+        for_others = token(claims(ROUTE.id, ROUTE.uid, 0.0, exp=60))
+        with pytest.raises(Unauthenticated):
+            auth.check({b"e2b-traffic-access-token": [for_others]}, ROUTE, 0.0)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+def test_browsers_are_let_in_only_where_that_was_chosen() -> None:
+    knobs = {"auth_mode": "access-token", "host_suffixes": "s.example"}
+    for chosen in ("true", "false"):
+        settings = made(**knobs, browser_login=chosen, browser_login_parameter="t")
+        login = wiring.credentials(settings, Instruments(), Reloader(Instruments())).login
+        front = wiring.plane(settings, frozenset()).front
+        assert (login is not None) is (chosen == "true")
+        assert front.keeps_cookie is (chosen == "true")
+        assert (b"cookie" in front.special_names) is (chosen == "true")
+
+
+def test_the_admin_token_is_replaced_when_its_file_changes(tmp_path: Path) -> None:
+    file, reloader, seen = tmp_path / "token", Reloader(Instruments()), list[str]()
+    file.write_text("one")
+    wiring.watch_admin_token(made(admin_token_file=file), reloader, seen.append)
+    file.write_text("another\n")
+    reloader.look()
+    assert seen == ["another"]
+    wiring.watch_admin_token(made(), reloader, seen.append)
 
 
 def test_targets_get_their_names_in_lower_case() -> None:

@@ -21,6 +21,10 @@ class AdminAccess:
     def __init__(self, token: str | None) -> None:
         self._token = None if token is None else token.encode()
 
+    def replace_token(self, token: str) -> None:
+        """Take no other token from now on."""
+        self._token = token.encode()
+
     def check(self, request: web.Request) -> None:
         """Return if the request may go on; raise Unauthenticated or Forbidden."""
         if self._token is None:

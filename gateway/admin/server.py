@@ -17,6 +17,7 @@ from gateway.admin.access import AdminAccess
 from gateway.admin.metrics import Metrics
 from gateway.admin.problems import as_problems
 from gateway.admin.sandboxes import PageQuery, find, page
+from gateway.proxy.listener import Listener
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from gateway.sandbox.model import Route
     from gateway.sandbox.registry import Registry
     from gateway.telemetry.instruments import Instruments
+    from gateway.tls.server import TlsServer
 
     Explain = Callable[[Route], Mapping[str, object]]
 
@@ -53,8 +55,12 @@ class AdminServer:
         readiness: Callable[[], Readiness],
         explain: Explain,
         clock: Callable[[], float] = time.time,
+        tls: TlsServer | None = None,
     ) -> None:
-        """Take what is shown; `explain` puts a route in words, `clock` gives epoch seconds."""
+        """Take what is shown; `explain` puts a route in words, `clock` gives epoch seconds.
+
+        Without `tls`, plain HTTP is spoken.
+        """
         self._config = config
         self._metrics = Metrics(instruments)
         self._registry = registry
@@ -62,25 +68,34 @@ class AdminServer:
         self._explain = explain
         self._clock = clock
         self._access = AdminAccess(config.token)
+        self._tls = tls
         self._runner: web.AppRunner | None = None
+        self._listener: Listener | None = None
 
     async def start(self) -> tuple[str, int]:
         """Listen; return the address in fact (port 0 takes a free one). Raise OSError."""
         runner = web.AppRunner(self._application(), access_log=None, shutdown_timeout=STOP_TIMEOUT)
         await runner.setup()
+        assert runner.server is not None, "it was set up"
+        listener = Listener(runner.server, self._tls)
         try:
-            await web.TCPSite(runner, self._config.host, self._config.port).start()
+            address = await listener.start(self._config.host, self._config.port)
         except OSError:
             await runner.cleanup()
             raise
-        self._runner = runner
-        host, port = runner.addresses[0][:2]
-        return str(host), int(port)
+        self._runner, self._listener = runner, listener
+        return address
+
+    def replace_token(self, token: str) -> None:
+        """Take no other token from now on."""
+        self._access.replace_token(token)
 
     async def stop(self) -> None:
         """Close the listener and all its connections; a second call does nothing."""
         runner, self._runner = self._runner, None
-        if runner is not None:
+        if runner is not None and self._listener is not None:
+            self._listener.close()
+            await self._listener.abandon()
             await runner.cleanup()
 
     def _application(self) -> web.Application:

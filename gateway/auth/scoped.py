@@ -14,12 +14,18 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from gateway.auth.authenticator import AUTHORIZATION, TRAFFIC_TOKEN, Immediate, find_tokens
+from gateway.auth.remembered import Remembered
+from gateway.sandbox.errors import Forbidden, Unauthenticated
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from gateway.auth.authenticator import Fields
     from gateway.sandbox.model import Key, Route
 
 VERSION: Final = b"v1."
+#: HMAC-SHA256 keys shorter than its output weaken it (RFC 2104 §3).
 MIN_KEY_BYTES: Final = 32
 MAX_TOKEN_BYTES: Final = 4096
 
@@ -37,6 +43,56 @@ class Claims:
         """Return whether the token is for this very sandbox."""
         theirs = (route.key.namespace, route.key.name, route.uid)
         return theirs == (self.namespace, self.name, self.uid)
+
+
+class ScopedTokens(Immediate):
+    """A token that we signed for one sandbox, until a time."""
+
+    names = frozenset({TRAFFIC_TOKEN, AUTHORIZATION})
+    timeless = False
+    carrier = TRAFFIC_TOKEN
+
+    def __init__(self, keys: Mapping[str, bytes]) -> None:
+        """`keys`: secrets by key id, each of at least 32 bytes."""
+        self._keys = dict(keys)
+        self._remembered: Remembered[Claims] = Remembered()
+
+    def replace_keys(self, keys: Mapping[str, bytes]) -> None:
+        """Judge by these keys from now on, and by no other."""
+        self._keys = dict(keys)
+        self._remembered.forget()
+
+    def check(self, fields: Fields, route: Route | None, now: float) -> list[bytes]:
+        """Verify first, then compare: a good token for another sandbox is Forbidden."""
+        tokens, passed_on = find_tokens(fields, _is_ours)
+        claims = self._verified(tokens[0], now) if len(tokens) == 1 else None
+        if claims is None:
+            raise Unauthenticated
+        if route is None or not claims.names(route):
+            raise Forbidden
+        return passed_on
+
+    def tokens(self, fields: Fields) -> list[bytes]:
+        """Return the tokens for the gateway: a bearer of this version is one."""
+        return find_tokens(fields, _is_ours)[0]
+
+    def ends_at(self, token: bytes) -> float | None:
+        """Return when a good token expires (epoch seconds)."""
+        claims = self._remembered.find(token)
+        return None if claims is None else claims.expires_at
+
+    def _verified(self, token: bytes, now: float) -> Claims | None:
+        known = self._remembered.find(token)
+        if known is not None:
+            return known if known.expires_at > now else None
+        claims = verify(token, self._keys, now)
+        if claims is not None:
+            self._remembered.keep(token, claims)
+        return claims
+
+
+def _is_ours(bearer: bytes) -> bool:
+    return bearer.startswith(VERSION)
 
 
 def mint(key: Key, uid: str, expires_at: float, kid: str, secret: bytes) -> bytes:

@@ -18,11 +18,11 @@ from gateway.cli.cluster import (
     open_cluster,
 )
 from gateway.cli.failures import Failed
+from gateway.cli.kinds import Duration
 from gateway.cli.program import PROGRAM
 from gateway.explain import NOT_RESUMABLE
 from gateway.sandbox.errors import NotResumable, ObjectGone, SandboxIsPausing
 from gateway.sandbox.model import State
-from gateway.sandbox.texts import parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,21 +34,6 @@ FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = 1.0
 
 wait_option = click.option("--wait", is_flag=True, help="Stay until it is done.")
-
-
-class Duration(click.ParamType[float]):
-    """90s, 5m."""
-
-    name = "DURATION"
-
-    def convert(
-        self, value: object, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        """Read the option."""
-        try:
-            return parse_duration(str(value))
-        except ValueError:
-            self.fail("write a duration such as 90s or 5m", param, ctx)
 
 
 timeout_option = click.option(

@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "explain": Place("show", "explain", "Explain a sandbox: its state, why, and what to do."),
     "wake": Place("change", "wake", "Wake a sandbox by hand."),
     "pause": Place("change", "pause", "Put a sandbox to sleep by hand."),
+    "mint": Place("mint", "mint", "Mint a token for one sandbox, or a key to mint with."),
     "settings": Place("reference", "settings", "Print every setting, or check those in force."),
     "version": Place("reference", "version", "Print the version."),
 }

@@ -174,6 +174,7 @@ def local(
         once=once,
     )
     _check_loopback(chosen)
+    _check_plain(settings)
     from gateway.standalone import run  # noqa: PLC0415 - heavy, and only to run
 
     sys.exit(run(chosen, settings))
@@ -198,6 +199,15 @@ def _check_loopback(options: LocalOptions) -> None:
     if outside:
         raise Misconfigured(
             f"{', '.join(outside)}: local mode listens on loopback only, such as 127.0.0.1:8080"
+        )
+
+
+def _check_plain(settings: Settings) -> None:
+    """Its own tour and the addresses that it prints are plain HTTP, which stays on this machine."""
+    given = (settings.tls_certificate_file, settings.admin_tls_certificate_file)
+    if any(given):
+        raise Misconfigured(
+            "tls_certificate_file, admin_tls_certificate_file: local mode speaks plain HTTP"
         )
 
 

@@ -24,6 +24,8 @@ WAKE_TIMEOUT_SECONDS: Final = "agents.kruise.io/wake-timeout-seconds"
 ACCESS_TOKEN: Final = "agents.kruise.io/runtime-access-token"  # noqa: S105 - an annotation's name
 LEGACY_ACCESS_TOKEN: Final = "e2b.agents.kruise.io/envd-access-token"  # noqa: S105
 
+JWT_AUTH: Final = "security.agents.kruise.io/enable-jwt-auth"
+
 #: A renewed pauseTime is at least this far ahead, whatever the rule says: seconds.
 MIN_PAUSE_AHEAD: Final = 300.0
 
@@ -43,6 +45,7 @@ class Kruise:
         annotations = base.text_map(metadata, "annotations")
         ours = own.read(annotations)
         opted_in, _, problems = _wake_rule(raw, spec)
+        requires_jwt, unclear = _jwt_rule(annotations)
         pod_uid = base.text(_pod_info(status), "podUID", "status.podInfo")
         return Route(
             key=key,
@@ -58,7 +61,9 @@ class Kruise:
             wake=ours.wake_policy(opted_in),
             credential=_credential(annotations) or ours.credential,
             passes_access_token=True,
-            problems=ours.problems + problems,
+            problems=ours.problems + problems + unclear,
+            requires_jwt=requires_jwt,
+            tls=ours.tls,
         )
 
     def check_resumable(self, raw: base.RawObject, now: float) -> None:
@@ -189,3 +194,11 @@ def _renewed_times(raw: base.RawObject, spec: base.RawObject, now: float) -> dic
 def _credential(annotations: Mapping[str, str]) -> Credential | None:
     token = annotations.get(ACCESS_TOKEN) or annotations.get(LEGACY_ACCESS_TOKEN)
     return Credential(token=token) if token else None
+
+
+def _jwt_rule(annotations: Mapping[str, str]) -> tuple[bool, tuple[Problem, ...]]:
+    """Return whether only a JWT opens the sandbox: a typo must not open it to less."""
+    value = annotations.get(JWT_AUTH)
+    if value in (None, "true", "false"):
+        return value == "true", ()
+    return True, (Problem(JWT_AUTH, 'must be "true" or "false"; read as "true"'),)

@@ -52,6 +52,7 @@ class Native:
             wake=ours.wake_policy(opted_in, timeout),
             credential=ours.credential,
             problems=ours.problems + problems,
+            tls=ours.tls,
         )
 
     def check_resumable(self, raw: base.RawObject, now: float) -> None:

@@ -86,6 +86,7 @@ def told_request(case: Case) -> Iterator[str]:
     """Tell what becomes of a request now, by the policy table."""
     yield _fate(case)
     yield _ports(case.route)
+    yield from _tls(case.route)
     yield _credential(case.route)
 
 
@@ -106,6 +107,15 @@ def _ports(route: Route) -> str:
     if not route.ports:
         return "ports: none may be reached (403 forbidden)"
     return f"ports: {', '.join(map(str, sorted(route.ports)))}; any other is 403 forbidden"
+
+
+def _tls(route: Route) -> Iterator[str]:
+    if route.tls is None:
+        return
+    ports = route.tls.ports
+    where = "every port" if ports is None else f"ports {', '.join(map(str, sorted(ports)))}"
+    name = route.tls.server_name
+    yield f"TLS: on {where}; its certificate must be for {plain(name) if name else 'its address'}"
 
 
 def _credential(route: Route) -> str:

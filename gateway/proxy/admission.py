@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.auth.authenticator import Authenticator
+    from gateway.proxy.login import Login
     from gateway.proxy.message import RequestHead
     from gateway.proxy.target import Target
     from gateway.sandbox.model import Route
@@ -39,12 +40,29 @@ class Admission:
     """Admits requests by the registry and one way of authentication."""
 
     def __init__(
-        self, registry: Registry, authenticator: Authenticator, synced: Callable[[], bool]
+        self,
+        registry: Registry,
+        authenticator: Authenticator,
+        synced: Callable[[], bool],
+        login: Login | None = None,
     ) -> None:
-        """`synced`: whether the registry is complete, so that a missing route means something."""
+        """`synced`: whether the registry is complete, so that a missing route means something.
+
+        `login`: judges in the authenticator's stead, by cookies too.
+        """
         self._registry = registry
         self._authenticator = authenticator
         self._synced = synced
+        self._login = login
+        # A cookie is judged by the method too, which is not a field.
+        self._timeless = authenticator.timeless and login is None
+
+    async def prepare(self, head: RequestHead, now: float) -> None:
+        """Fetch what it takes to judge a request's credential, as far as it can be had."""
+        if self._login is None:
+            await self._authenticator.prepare(head.special, now)
+        else:
+            await self._login.prepare(head, now)
 
     def admit(self, head: RequestHead, targets: list[Target], now: float) -> Admitted:
         """Admit a request that names `targets`, the first of which counts.
@@ -66,8 +84,33 @@ class Admission:
         before = findings.admitted
         if by_fields and before is not None and before.route is route:
             return before
+        passed_on = self._judge(head, route, unfound, now)
+        if route is None:
+            raise unfound or SandboxNotFound
+        if route.requires_jwt and not self._authenticator.judges_jwt:
+            raise Forbidden("The sandbox asks for a JWT, which this gateway does not judge.")
+        port = target.port_for(route)
+        if len(targets) > 1:
+            self._check_agreement(targets, route, port)
+        if not route.allows_port(port):
+            raise Forbidden("The sandbox does not allow this port.")
+        admitted = Admitted(route, port, target, passed_on)
+        if by_fields and self._timeless:
+            findings.admitted = admitted
+        return admitted
+
+    def _judge(
+        self,
+        head: RequestHead,
+        route: Route | None,
+        unfound: SandboxNotFound | AmbiguousTarget | None,
+        now: float,
+    ) -> list[bytes]:
+        """Return the lines of credential fields that go on; raise for a bad credential."""
         try:
-            passed_on = self._authenticator.check(head.special, route, now)
+            if self._login is None:
+                return self._authenticator.check(head.special, route, now)
+            return self._login.check(head, route, now)
         except (Unauthenticated, Forbidden, SandboxNotFound) as refusal:
             if not self._synced():
                 # The sandbox may exist and not be known yet; one that is known says the same.
@@ -75,17 +118,6 @@ class Admission:
             if isinstance(refusal, SandboxNotFound):
                 raise unfound or refusal from None
             raise
-        if route is None:
-            raise unfound or SandboxNotFound
-        port = target.port_for(route)
-        if len(targets) > 1:
-            self._check_agreement(targets, route, port)
-        if not route.allows_port(port):
-            raise Forbidden("The sandbox does not allow this port.")
-        admitted = Admitted(route, port, target, passed_on)
-        if by_fields and self._authenticator.timeless:
-            findings.admitted = admitted
-        return admitted
 
     def _check_agreement(self, targets: list[Target], route: Route, port: int) -> None:
         """Refuse a request whose schemes name different sandboxes or ports."""

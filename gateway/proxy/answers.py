@@ -19,11 +19,16 @@ _CLOSE: Final = b"Connection: close\r\n"
 
 
 def error_response(
-    error: GatewayError, page: bytes | None = None, *, to_head: bool, keep_alive: bool
+    error: GatewayError,
+    page: bytes | None = None,
+    *,
+    to_head: bool,
+    keep_alive: bool,
+    extra: bytes = b"",
 ) -> bytes:
     """Return the whole response for an error; `to_head` leaves the body out.
 
-    `page` is what a browser gets in the place of problem details.
+    `page` is what a browser gets in the place of problem details, `extra` are further fields.
     """
     body = _problem(error) if page is None else page
     kind = b"application/problem+json" if page is None else b"text/html; charset=utf-8"
@@ -31,6 +36,7 @@ def error_response(
         b"Content-Type: %b\r\nContent-Length: %d\r\nCache-Control: no-store\r\n"
         % (kind, len(body)),
         b"Proxy-Status: sandbox-gateway; error=%b\r\n" % error.proxy_error.encode(),
+        extra,
     ]
     if error.status == 401:
         lines.append(b'WWW-Authenticate: Bearer realm="sandbox"\r\n')

@@ -5,6 +5,7 @@ The private names of aiohttp that this relies on are pinned by tests/proxy/test_
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import socket
@@ -13,9 +14,12 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from aiohttp.web_protocol import RequestHandler
 
+from gateway.proxy import answers
 from gateway.proxy.headers import Peer
+from gateway.proxy.memory import Share
 from gateway.proxy.parser import Phase, RequestParser
 from gateway.proxy.request import CLOSED, Request
+from gateway.sandbox.errors import Overloaded
 
 if TYPE_CHECKING:
     import asyncio
@@ -43,6 +47,7 @@ _BETWEEN: Final = Phase.BETWEEN
 _HOLD_QUEUE: Final = 1
 _HOLD_BODY: Final = 2
 _HOLD_ASIDE: Final = 4
+_HOLD_WAIT: Final = 8
 
 
 class _Tunnel:
@@ -69,6 +74,7 @@ class Connection(RequestHandler):
         "_holds",
         "_phase",
         "_read_deadline",
+        "_share",
         "_wire",
         "busy",
         "deadline",
@@ -94,6 +100,7 @@ class Connection(RequestHandler):
         self._holds = 0
         self._phase = _BETWEEN
         self._read_deadline = math.inf
+        self._share = Share()
         self._wire: asyncio.Transport | None = None
         self.busy = False
         self.deadline = math.inf
@@ -131,6 +138,24 @@ class Connection(RequestHandler):
     def hold_body(self, held: bool) -> None:
         """Stop or resume reading from the client, for the body's sake."""
         self._hold(_HOLD_BODY, held)
+        self._count_memory()
+
+    def hold_waiting(self, held: bool) -> None:
+        """Leave in the network what the client sends while its request waits, or go on reading."""
+        self._hold(_HOLD_WAIT, held)
+
+    async def drained(self, within: float) -> None:
+        """Wait until the client has taken most of what it was sent; cut it if that takes longer.
+
+        Whoever sends requests and reads no answers would have them kept here without end.
+        """
+        if self.writing_paused:
+            self.deadline = self._loop.time() + within
+            try:
+                with contextlib.suppress(ConnectionError):
+                    await self._drain_helper()
+            finally:
+                self.deadline = math.inf
 
     def start_tunnel(self, take: Callable[[bytes], None]) -> None:
         """Give what the client sends from now on to `take`, what it sent early included."""
@@ -209,6 +234,8 @@ class Connection(RequestHandler):
         self.peer = Peer(address, self.front.config.trusted(address), secure)
         super().connection_made(transport)
         if len(self.front.connections) > self.front.config.max_connections:
+            self.front.memory.too_many.count += 1
+            self.send(answers.error_response(Overloaded(), to_head=False, keep_alive=False))
             self.force_close()
             return
         self._read_deadline = self._loop.time() + self.front.config.head_timeout
@@ -217,6 +244,7 @@ class Connection(RequestHandler):
         self._wire = None
         if self.exchange is not None:
             self.exchange.client_gone()
+        self.front.memory.count(self._share, 0)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -235,6 +263,7 @@ class Connection(RequestHandler):
                     return
                 self._parser.messages.append(alone)
             super().data_received(b"")  # it asks the parser for what has come
+        self._count_memory()
         if self._parser is not None and self._parser.phase is not self._phase:
             self._watch_reading(self._loop.time())
 
@@ -242,11 +271,13 @@ class Connection(RequestHandler):
         super().pause_writing()
         if self.exchange is not None:
             self.exchange.client_full(True)
+        self._count_memory()
 
     def resume_writing(self) -> None:
         super().resume_writing()
         if self.exchange is not None:
             self.exchange.client_full(False)
+        self._count_memory()
 
     def _pause_transport_reading(self) -> None:
         self._hold(_HOLD_QUEUE, True)
@@ -273,6 +304,24 @@ class Connection(RequestHandler):
         """Log a bug of ours; the message holds nothing that the client sent."""
         _LOG.error("request handler failed", exc_info=kw.get("exc_info", True))
 
+    # ---- memory
+
+    def _count_memory(self) -> None:
+        """Count what is kept for this client; if there is no room for it, let the client go."""
+        wire, parser, exchange = self._wire, self._parser, self.exchange
+        if wire is None or parser is None:
+            return
+        kept = parser.kept_bytes + wire.get_write_buffer_size()
+        if exchange is not None:
+            kept += exchange.upstream.unsent
+        if self.front.memory.count(self._share, kept):
+            return
+        if self.busy or self._messages:
+            self.break_off()
+        else:
+            parser.refuse(Overloaded())
+            super().data_received(b"")
+
     # ---- time
 
     def _watch_reading(self, now: float) -> None:
@@ -290,8 +339,13 @@ class Connection(RequestHandler):
 
     def sweep(self, now: float) -> None:
         """Act on the deadlines that have passed."""
-        if self.deadline <= now and self.exchange is not None:
-            self.exchange.expire()
+        if self.deadline <= now:
+            if self.exchange is not None:
+                self.exchange.expire()
+            else:
+                self.break_off()
+        if self._share.bytes:
+            self._count_memory()
         if self._holds and self.busy:
             self._look_for_departure()
         if self._read_deadline > now or self.busy:

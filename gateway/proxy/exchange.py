@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
-from gateway.proxy import headers
+from gateway.proxy import cookies, headers
 from gateway.proxy.message import WEBSOCKET
 from gateway.proxy.websocket import SERVICE_RESTART, FrameBoundary
 from gateway.sandbox.errors import (
@@ -155,8 +155,6 @@ class Exchange:
             client.deadline = now + self._timeouts.progress
             upstream.write(sent)
             self._body.attach(self)
-        if client.writing_paused:
-            self.client_full(True)
 
     async def run(self, sent: bytes) -> None:
         """Do all of `start` and wait for the end; raise the error that it ended with."""
@@ -266,6 +264,8 @@ class Exchange:
 
     def _begin_response(self, response: ResponseHead) -> bytes:
         request = self._head
+        if self._client.front.keeps_cookie:
+            response = cookies.without_ours(response)
         self.stage = _ANSWERED
         self.request.status = response.status
         self._client.deadline = math.inf
@@ -298,12 +298,14 @@ class Exchange:
     # ---- another protocol after 101
 
     def switched(self, head: ResponseHead, early: bytes) -> None:
-        if self._head.upgrade is None:
+        if not _asked_for(self._head.upgrade, head.upgrade):
             self._end(UpstreamProtocolError())
             return
         self.stage = _TUNNEL
         self.request.status = head.status
         self._arm(self._timeouts.tunnel_idle)
+        if self._client.front.keeps_cookie:
+            head = cookies.without_ours(head)
         self._client.send_pieces([headers.switching_head(head, extra=self._extra), early])
         if self._head.upgrade == WEBSOCKET:
             self._frames = FrameBoundary()
@@ -362,3 +364,11 @@ class Exchange:
             self._end(None)
         else:
             self._break_off()
+
+
+def _asked_for(asked: bytes | None, switched_to: bytes | None) -> bool:
+    """Return whether a client asked for the protocol that it would get (RFC 9110 §7.8)."""
+    if asked is None or switched_to is None:
+        return False
+    offered = {protocol.strip() for protocol in asked.split(b",")}
+    return {protocol.strip().lower() for protocol in switched_to.split(b",")} <= offered

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from gateway.proxy.body import RequestBody
+    from gateway.proxy.limits import RequestLimits
+    from gateway.proxy.memory import Memory
     from gateway.proxy.message import RequestHead
-    from gateway.proxy.parser import RequestLimits
     from gateway.sandbox.errors import GatewayError
 
 #: How often deadlines are looked at, in seconds: none is kept more precisely than this.
@@ -34,7 +35,11 @@ _DRAIN_POLL: Final = 0.05
 
 @dataclass(frozen=True, slots=True)
 class FrontConfig:
-    """Limits and times (s) of client connections. `trusted` judges a peer's literal address."""
+    """Limits and times (s) of client connections. `trusted` judges a peer's literal address.
+
+    `max_buffered`: bytes that all connections together may keep in memory.
+    `keeps_cookie`: sandboxes may not set the cookie that is the gateway's own.
+    """
 
     limits: RequestLimits
     special_names: frozenset[bytes]
@@ -43,6 +48,8 @@ class FrontConfig:
     keep_alive_timeout: float = 75.0
     linger_timeout: float = 5.0
     max_connections: int = 20_000
+    max_buffered: int = 512 * 1024 * 1024
+    keeps_cookie: bool = False
 
 
 class Front(Server):
@@ -53,6 +60,7 @@ class Front(Server):
         begin: Callable[[Request], bool],
         handler: Callable[[Request], Awaitable[Done]],
         config: FrontConfig,
+        memory: Memory,
     ) -> None:
         """Requests go to `begin` first, which returns False if they have to wait for something.
 
@@ -66,8 +74,10 @@ class Front(Server):
         )
         self.begin = begin
         self.config = config
+        self.memory = memory
         self.names = FieldNames(config.special_names)
         self.draining = False
+        self.keeps_cookie = config.keeps_cookie
         self._sweeper: asyncio.TimerHandle | None = None
 
     def __call__(self) -> Connection:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from gateway.proxy import answers, headers, pages
 from gateway.proxy.exchange import ClientGone, Exchange, ResponseBrokenOff, Timeouts
+from gateway.proxy.login import NO_REFERRER
 from gateway.proxy.reach import Journey
 from gateway.proxy.request import CLOSED, KEPT, Done, Request
 from gateway.proxy.retry import may_send_again
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from gateway.proxy.admission import Admission, Admitted
     from gateway.proxy.journal import Journal
+    from gateway.proxy.login import Login
     from gateway.proxy.message import RequestHead
     from gateway.proxy.reach import Reacher
     from gateway.proxy.target import Target, TargetReader
@@ -49,8 +51,9 @@ class Proxy:
         journal: Journal,
         config: ProxyConfig,
         clock: Callable[[], float],
+        login: Login | None = None,
     ) -> None:
-        """`clock` tells epoch seconds."""
+        """`clock` tells epoch seconds. `login`: lets browsers exchange a token for a cookie."""
         self._targets = targets
         self._admission = admission
         self._reacher = reacher
@@ -60,6 +63,7 @@ class Proxy:
         self._preserve_host = config.preserve_host
         self._page = config.page
         self._clock = clock
+        self._login = login
         self._loop = asyncio.get_running_loop()
         self._on_end = self._end  # bound once
 
@@ -69,7 +73,13 @@ class Proxy:
         Whatever needs more than an idle connection is left to `handle`, errors included.
         """
         head = request.head
-        if isinstance(head, GatewayError) or head.upgrade is not None:
+        if (
+            isinstance(head, GatewayError)
+            or head.upgrade is not None
+            or request.connection.writing_paused
+        ):
+            return False
+        if self._login is not None and self._login.asked(head):
             return False
         now = self._clock()
         try:
@@ -113,6 +123,7 @@ class Proxy:
         request.connection.busy = True
         keep_alive = False
         try:
+            await request.connection.drained(self._timeouts.progress)
             keep_alive = await self._answer(request)
         except asyncio.CancelledError:
             request.client_gone()
@@ -133,6 +144,8 @@ class Proxy:
         targets = self._targets.read(head)
         if not targets:
             return self._answer_here(request, head)
+        if self._login is not None and self._login.asked(head):
+            return await self._log_in(request, head, targets, self._login)
         return await self._forward(request, head, targets)
 
     def _answer_failure(self, request: Request, error: Exception) -> bool:
@@ -167,19 +180,32 @@ class Proxy:
                 pages.render(self._page, error) if pages.wants_page(head) else None,
                 to_head=head is not None and head.method == b"HEAD",
                 keep_alive=keep_alive,
+                extra=NO_REFERRER if self._login and head and self._login.asked(head) else b"",
             )
         )
         return keep_alive
 
+    async def _log_in(
+        self, request: Request, head: RequestHead, targets: list[Target], login: Login
+    ) -> bool:
+        """Exchange the token in the query for a cookie; nothing is woken or sent on for that."""
+        shown = login.presented(head, by_host=self._targets.names_by_host(head))
+        await self._admission.prepare(shown, self._clock())
+        now = self._clock()
+        request.admitted = self._admission.admit(shown, targets, now)
+        keep_alive = _may_keep_alive(request, head)
+        peer = request.connection.peer
+        request.answered_here(303)
+        request.connection.send(login.redirect(head, peer, now, keep_alive=keep_alive))
+        return keep_alive
+
     async def _forward(self, request: Request, head: RequestHead, targets: list[Target]) -> bool:
+        await self._admission.prepare(head, self._clock())
         admitted = self._admission.admit(head, targets, self._clock())
         request.admitted = admitted
         journey = Journey(head, request.body, admitted)
         while True:
-            try:
-                upstream = await self._reacher.reach(journey)
-            finally:
-                request.wake_seconds = journey.wake_seconds
+            upstream = await self._reach(request, journey)
             extra = _cold_start(journey) if journey.cold else b""
             exchange = Exchange(request, head, upstream, self._timeouts_for(admitted), extra)
             try:
@@ -193,6 +219,18 @@ class Proxy:
                 self._pool.give_back(upstream, self._loop.time())
             request.answered()
             return exchange.keep_alive
+
+    async def _reach(self, request: Request, journey: Journey) -> UpstreamConnection:
+        """Wait for a connection; the rest of the request's body waits in the network."""
+        unfinished = not request.body.ended
+        if unfinished:
+            request.connection.hold_waiting(True)
+        try:
+            return await self._reacher.reach(journey)
+        finally:
+            request.wake_seconds = journey.wake_seconds
+            if unfinished:
+                request.connection.hold_waiting(False)
 
     def _timeouts_for(self, admitted: Admitted) -> Timeouts:
         wished = admitted.target.timeout

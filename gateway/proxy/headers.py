@@ -32,6 +32,11 @@ class Peer:
         """Return the scheme the request came by."""
         return b"https" if self.secure else b"http"
 
+    def scheme_of(self, special: Special) -> bytes:
+        """Return the scheme that the client used, which a proxy of our own tells."""
+        told = special.get(b"x-forwarded-proto") if self.trusted else None
+        return self.scheme if told is None else told[0]
+
 
 def upstream_head(method: bytes, target: bytes, fields: bytes) -> bytes:
     """Return the head to send to the sandbox; `target` is in origin-form."""
@@ -90,7 +95,7 @@ def _forwarded(special: Special, peer: Peer) -> bytes:
             host,
         )
     chain = b", ".join([*special.get(b"x-forwarded-for", ()), address])
-    scheme = special.get(b"x-forwarded-proto", [peer.scheme])[0]
+    scheme = peer.scheme_of(special)
     host = special.get(b"x-forwarded-host", [host])[0]
     lines = b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\n" % (
         chain,

@@ -37,6 +37,24 @@ _OWN_VIA = re.compile(rb"(?:^|,)\s*[^\s,]+\s+" + re.escape(PSEUDONYM) + rb"\s*(?
 MAX_HOST: Final = 260
 
 _REFUSED_METHODS: Final = frozenset({b"CONNECT", b"TRACE"})
+#: Methods of other protocols that the tokenizer knows besides: RTSP, ICE, and HTTP/2's preface.
+_FOREIGN_METHODS: Final = frozenset(
+    {
+        b"ANNOUNCE",
+        b"DESCRIBE",
+        b"FLUSH",
+        b"GET_PARAMETER",
+        b"PAUSE",
+        b"PLAY",
+        b"PRI",
+        b"RECORD",
+        b"REDIRECT",
+        b"SETUP",
+        b"SET_PARAMETER",
+        b"SOURCE",
+        b"TEARDOWN",
+    }
+)
 
 
 def http_1_1(version: str) -> bool:
@@ -49,9 +67,14 @@ def http_1_1(version: str) -> bool:
 
 
 def check_method(method: bytes) -> None:
-    """Refuse what a gateway must not relay: tunnels to addresses, and request reflection."""
+    """Refuse what a gateway must not relay: tunnels to addresses, and request reflection.
+
+    A request of another protocol is no HTTP/1.0, though its first line looks like it.
+    """
     if method in _REFUSED_METHODS:
         raise MethodNotAllowed
+    if method in _FOREIGN_METHODS:
+        raise BadRequest
 
 
 def check_host(special: Special, *, must: bool) -> bytes | None:

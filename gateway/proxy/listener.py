@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import socket
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
+
+    from gateway.tls.server import TlsServer
 
 _LOG = logging.getLogger(__name__)
 
@@ -22,18 +25,30 @@ BACKLOG: Final = 4096
 BATCH: Final = 64
 #: How long nothing is accepted when descriptors or memory ran out, in seconds.
 PAUSE: Final = 0.1
+#: TLS handshakes under way at once. One more costs the oldest: an honest one takes milliseconds.
+HANDSHAKES: Final = 1024
 
 
 class Listener:
     """One listening socket."""
 
-    def __init__(self, factory: Callable[[], asyncio.BaseProtocol]) -> None:
-        """`factory` makes the protocol of each connection."""
+    def __init__(
+        self,
+        factory: Callable[[], asyncio.BaseProtocol],
+        tls: TlsServer | None = None,
+        room: Callable[[], float] = lambda: math.inf,
+    ) -> None:
+        """`factory` makes the protocol of each connection, with `tls` once hands are shaken.
+
+        `room` tells how many connections may be added to those that the factory made.
+        """
         self._factory = factory
+        self._tls = tls
+        self._room = room
         self._loop = asyncio.get_running_loop()
         self._socket: socket.socket | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._opening: set[asyncio.Task[object]] = set()
+        self._opening: dict[asyncio.Task[None], None] = {}  # in order
 
     async def start(self, host: str, port: int) -> tuple[str, int]:
         """Listen; return the address in fact (port 0: any free one). Raise OSError."""
@@ -64,6 +79,13 @@ class Listener:
         if self._opening:
             await asyncio.wait(tuple(self._opening))
 
+    async def abandon(self) -> None:
+        """Break off the handshakes that are under way, and wait until the other accepted stand."""
+        if self._tls is not None:
+            for task in self._opening:
+                task.cancel()
+        await self.opened()
+
     def _resume(self) -> None:
         self._timer = None
         if self._socket is not None:
@@ -85,9 +107,23 @@ class Listener:
                 self._timer = self._loop.call_later(PAUSE, self._resume)
                 return
             client.setblocking(False)
-            task = self._loop.create_task(self._open(client))
-            self._opening.add(task)
-            task.add_done_callback(self._opening.discard)
+            if self._tls is None:
+                self._begin(self._open(client))
+            elif self._room() <= len(self._opening):
+                client.close()
+            else:
+                self._make_way()
+                self._begin(self._tls.take(client, self._factory))
+
+    def _begin(self, opening: Coroutine[None, None, None]) -> None:
+        task = self._loop.create_task(opening)
+        self._opening[task] = None
+        task.add_done_callback(self._opening.pop)
+
+    def _make_way(self) -> None:
+        """Give up the oldest handshake if there are too many: who takes so long is not honest."""
+        if len(self._opening) >= HANDSHAKES:
+            next(task for task in self._opening if not task.cancelling()).cancel()
 
     async def _open(self, client: socket.socket) -> None:
         try:

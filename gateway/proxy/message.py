@@ -56,7 +56,8 @@ class RequestHead:
     @property
     def size(self) -> int:
         """Return about how many bytes the head keeps in memory."""
-        return len(self.target) + sum(map(len, self.lines))
+        special = sum(len(value) for values in self.special.values() for value in values)
+        return len(self.target) + sum(map(len, self.lines)) + special
 
     def first(self, name: bytes) -> bytes | None:
         """Return the first value of a special field."""

@@ -7,7 +7,6 @@ has the few methods that `aiohttp.web_protocol.RequestHandler` calls; tests pin 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
@@ -30,42 +29,18 @@ from gateway.upstream.field_names import DROPPED, ORDINARY
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gateway.proxy.limits import RequestLimits
     from gateway.upstream.field_names import FieldNames
 
     #: What aiohttp queues for its handler: a head, or the error that answers in its place.
     Message = tuple[RequestHead | GatewayError, RequestBody]
 
-#: Fields that the gateway reads, rewrites or removes, besides those that the settings name.
-SPECIAL: Final = frozenset(
-    {
-        b"host",
-        b"connection",
-        b"content-length",
-        b"transfer-encoding",
-        b"upgrade",
-        b"te",
-        b"keep-alive",
-        b"proxy-connection",
-        b"proxy-authenticate",
-        b"proxy-authorization",
-        b"http2-settings",
-        b"via",
-        b"forwarded",
-        b"x-forwarded-for",
-        b"x-forwarded-proto",
-        b"x-forwarded-host",
-    }
-)
-
-
-@dataclass(frozen=True, slots=True)
-class RequestLimits:
-    """Sizes in bytes. `max_body` 0 is unlimited."""
-
-    max_uri: int = 16 * 1024
-    max_head: int = 64 * 1024
-    max_headers: int = 128
-    max_body: int = 0
+#: Requests that are read ahead, about; the rest stays bytes, which take a twentieth of the memory.
+#: It is the number at which aiohttp's server pauses, as it asks for more when it goes on.
+READ_AHEAD: Final = 32
+#: How many bytes are parsed before it is asked whether that is enough, and within a chunked body.
+_SLICE: Final = 2 * 1024
+_CHUNKED_SLICE: Final = 16 * 1024
 
 
 class Phase(Enum):
@@ -92,6 +67,8 @@ class RequestParser:
         "_fed",
         "_hold",
         "_known",
+        "_later",
+        "_length",
         "_limits",
         "_lines",
         "_names",
@@ -99,6 +76,7 @@ class RequestParser:
         "_parts",
         "_progressed",
         "_received",
+        "_repeated",
         "_repeats",
         "_rest",
         "_seen",
@@ -127,6 +105,8 @@ class RequestParser:
         self.messages: list[Message] = []
         self._upgraded = False
         self._rest = b""
+        self._later = b""
+        self._length: int | None = 0
         self._dead = False
         self._body: RequestBody = NO_BODY
         self._parts: list[bytes] = []
@@ -145,6 +125,9 @@ class RequestParser:
         """
         if self._dead:
             return None
+        if self._later:
+            self._later += data
+            return None
         self._progressed = self.phase is _BETWEEN
         if self._progressed:
             again = None if self.messages else self._repeats.recall(data)
@@ -153,30 +136,25 @@ class RequestParser:
                 return head, RequestBody(self._hold, body) if body else NO_BODY
             self._seen = 0
         self._seen += len(data)
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._go_on(upgrade, data)
-        except httptools.HttpParserError as error:
-            self._fail(error)
+        if len(data) > _SLICE:
+            self._parse_slices(data)
+        else:
+            self._parse(data)
         if self._parts:
             self._flush_body()
         if not (self._progressed or self._dead):
             self._bound(len(data))
-        if len(self.messages) != 1 or self.phase is not _BETWEEN or self._upgraded:
-            return None
-        alone = self.messages.pop()
-        if self._seen == len(data):
-            self._repeats.remember(alone[0], data)
-        return alone
+        return self._take_lone(data)
 
     # ---- what aiohttp's server calls
 
     def feed_data(self, data: bytes) -> tuple[list[Message], bool, bytes]:
         """Return the requests begun in `data`, whether another protocol follows, and its bytes.
 
-        With no data, what has been fed before is returned.
+        With no data, what has been fed before is returned, or the next of what was put off.
         """
+        if not (data or self.messages):
+            data, self._later = self._later, b""
         if data:
             alone = self.feed(data)
             if alone is not None:
@@ -210,6 +188,19 @@ class RequestParser:
     def stop(self) -> None:
         """Parse nothing more: the connection will be closed after the present answer."""
         self._dead = True
+        self._later = b""
+
+    def refuse(self, error: GatewayError) -> None:
+        """Take no more: answer an error in the place of what is half here."""
+        if not self._dead:
+            self._later = b""
+            self._reject(error)
+
+    @property
+    def kept_bytes(self) -> int:
+        """About how much of what the client sent is kept and belongs to no request yet."""
+        unfinished = self._seen if self.phase is _HEAD and not self._dead else 0
+        return unfinished + len(self._later) + self._body.kept_bytes
 
     # ---- callbacks of httptools
 
@@ -218,6 +209,7 @@ class RequestParser:
         self._fed = 0
         self._target = b""
         self._special: Special = {}
+        self._repeated = 0
         self._lines: list[bytes] = []
         self._trailers: list[bytes] = []
         self._trailers_size = 0
@@ -237,6 +229,7 @@ class RequestParser:
         elif special:
             if special in self._special:
                 self._special[special].append(value.strip(b" \t"))
+                self._repeated += 1
             else:
                 self._special[special] = [value.strip(b" \t")]
         elif special is not DROPPED:
@@ -244,7 +237,7 @@ class RequestParser:
 
     def on_headers_complete(self) -> None:
         limits, special, lines = self._limits, self._special, self._lines
-        if self._seen > limits.max_head or len(lines) + len(special) > limits.max_headers:
+        if self._seen > limits.max_head or self._field_count() > limits.max_headers:
             self._check_size()
         parser, target = self._parser, self._target
         method: bytes = parser.get_method()
@@ -272,6 +265,7 @@ class RequestParser:
         self.phase = _BODY
         self._progressed = True
         self._closing = not keep_alive
+        self._length = length
         self._fed = 0
         self._received = 0
 
@@ -298,11 +292,12 @@ class RequestParser:
         """Judge a head of which it is not clear that it is small enough."""
         limits, special, lines = self._limits, self._special, self._lines
         values = sum(len(name) + 4 + len(one) for name, all_ in special.items() for one in all_)
-        if (
-            sum(map(len, lines)) + values > limits.max_head
-            or len(lines) + len(special) > limits.max_headers
-        ):
+        too_many = self._field_count() > limits.max_headers
+        if too_many or sum(map(len, lines)) + values > limits.max_head:
             raise HeadersTooLarge
+
+    def _field_count(self) -> int:
+        return len(self._lines) + len(self._special) + self._repeated
 
     def _wanted_protocol(self, http_1_1: bool, length: int | None) -> bytes | None:
         """Return the Upgrade to pass on; HTTP/2 is not spoken, and 1.0 has none (9110 §7.8)."""
@@ -329,6 +324,47 @@ class RequestParser:
             parts.clear()
             self._progressed = True
             self._fed = 0
+
+    def _take_lone(self, data: bytes) -> Message | None:
+        """Return the request that this read brought, if it is whole and the only one."""
+        if len(self.messages) != 1 or self.phase is not _BETWEEN or self._upgraded or self._later:
+            if self.messages:
+                # No more than that is of the head which may have begun after them.
+                self._seen = min(self._seen, len(data), _SLICE)
+            return None
+        alone = self.messages.pop()
+        if self._seen == len(data):
+            self._repeats.remember(alone[0], data)
+        return alone
+
+    def _parse(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._go_on(upgrade, data)
+        except httptools.HttpParserError as error:
+            self._fail(error)
+
+    def _parse_slices(self, data: bytes) -> None:
+        """Parse until enough requests are read ahead; put the rest off."""
+        begin = 0
+        while begin < len(data) and not (self._dead or self._upgraded):
+            if len(self.messages) >= READ_AHEAD:
+                self._later = data[begin:]
+                return
+            end = begin + self._slice()
+            self._parse(data[begin:end])
+            begin = end
+            if self.phase is _HEAD and self._field_count() > self._limits.max_headers:
+                self._reject(HeadersTooLarge())  # each field costs, so the rest is not read
+        if self._upgraded:
+            self._rest += data[begin:]
+
+    def _slice(self) -> int:
+        """Return how many bytes may be parsed at once: where no request can begin, many."""
+        if self.phase is not _BODY:
+            return _SLICE
+        return _CHUNKED_SLICE if self._length is None else self._length - self._received + _SLICE
 
     def _go_on(self, upgrade: httptools.HttpParserUpgrade | None, data: bytes) -> None:
         """Go on behind an upgrade. What follows one that is not passed on is the next request."""

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
 from gateway.proxy.admission import Admission
+from gateway.proxy.claims import Claims
 from gateway.proxy.front import Front, FrontConfig
 from gateway.proxy.handler import Proxy, ProxyConfig
 from gateway.proxy.journal import Journal
 from gateway.proxy.listener import Listener
+from gateway.proxy.memory import Memory
 from gateway.proxy.reach import ReachConfig, Reacher
 from gateway.proxy.target import TargetReader
 from gateway.sandbox.model import State
@@ -19,13 +21,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.auth.authenticator import Authenticator
+    from gateway.proxy.claims import Read
     from gateway.proxy.client import Connection
+    from gateway.proxy.login import Login
     from gateway.proxy.reach import Waker
     from gateway.proxy.target import TargetConfig
     from gateway.sandbox.model import Route
     from gateway.sandbox.registry import Registry
     from gateway.telemetry.access_log import AccessLog
     from gateway.telemetry.instruments import Instruments
+    from gateway.tls.server import TlsServer
     from gateway.upstream.pool import Pool
 
 #: How often idle upstream connections are looked over, in seconds.
@@ -51,22 +56,33 @@ class DataPlane:
         registry: Registry,
         pool: Pool,
         waker: Waker,
+        read: Read,
         authenticator: Authenticator,
         instruments: Instruments,
         access_log: AccessLog | None,
         *,
+        tls: TlsServer | None = None,
         synced: Callable[[], bool],
         clock: Callable[[], float],
+        login: Login | None = None,
     ) -> None:
-        """`synced`: whether the registry is complete; `clock` tells epoch seconds."""
+        """`read` asks the API for a sandbox. `synced`: whether the registry is complete.
+
+        `clock` tells epoch seconds. Without `tls`, clients speak plain HTTP; with `login`,
+        browsers may exchange a token for a cookie.
+        """
         self._pool = pool
         self._journal = Journal(instruments, access_log, clock)
-        reacher = Reacher(registry, pool, waker, config.reach, clock)
-        admission = Admission(registry, authenticator, synced)
+        reacher = Reacher(registry, pool, waker, Claims(registry, read), config.reach, clock)
+        admission = Admission(registry, authenticator, synced, login)
         targets = TargetReader(config.targets)
-        proxy = Proxy(targets, admission, reacher, pool, self._journal, config.proxy, clock)
-        self._front = Front(proxy.begin, proxy.handle, config.front)
-        self._listener = Listener(self._front)
+        proxy = Proxy(targets, admission, reacher, pool, self._journal, config.proxy, clock, login)
+        memory = Memory(config.front.max_buffered, instruments)
+        self._front = Front(proxy.begin, proxy.handle, config.front, memory)
+        most = config.front.max_connections
+        self._listener = Listener(
+            self._front, tls, room=lambda: most - len(self.client_connections)
+        )
         self._sweeper: asyncio.TimerHandle | None = None
         self._unsubscribe = registry.subscribe(self._on_route)
         instruments.gauge(
@@ -114,7 +130,7 @@ class DataPlane:
         """Break off what is left."""
         self._unsubscribe()
         self._listener.close()
-        await self._listener.opened()
+        await self._listener.abandon()
         if self._sweeper is not None:
             self._sweeper.cancel()
         await self._front.close()
@@ -133,6 +149,7 @@ class DataPlane:
             after is None
             or after.incarnation != before.incarnation
             or after.address != before.address
+            or after.tls != before.tls
             or after.state is not State.RUNNING
         ):
             self._pool.retire(before.incarnation)

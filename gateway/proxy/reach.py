@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from gateway.proxy.admission import Admitted
     from gateway.proxy.body import RequestBody
+    from gateway.proxy.claims import Claims
     from gateway.proxy.message import RequestHead
     from gateway.sandbox.errors import GatewayError
     from gateway.sandbox.model import Route
@@ -113,6 +114,7 @@ class Reacher:
         registry: Registry,
         pool: Pool,
         waker: Waker,
+        claims: Claims,
         config: ReachConfig,
         clock: Callable[[], float],
     ) -> None:
@@ -120,6 +122,7 @@ class Reacher:
         self._registry = registry
         self._pool = pool
         self._waker = waker
+        self._claims = claims
         self._config = config
         self._clock = clock
         self._loop = asyncio.get_running_loop()
@@ -155,6 +158,7 @@ class Reacher:
             now is not None
             and now.incarnation == connection.incarnation
             and now.address is not None
+            and now.tls == route.tls
         )
 
     def _current(self, admitted: Route) -> Route:
@@ -192,6 +196,9 @@ class Reacher:
     async def _dial(self, route: Route, port: int, journey: Journey) -> UpstreamConnection | None:
         """Return a new connection, or None if the route is to be looked at again."""
         began = self._loop.time()
+        if not self._claims.stands(route):
+            await self._claims.settle(route)
+            return None
         try:
             connection = await self._pool.connect(route, port)
         except DialRefused as refused:
@@ -202,7 +209,7 @@ class Reacher:
             return None
         finally:
             journey.probe_seconds += self._loop.time() - began
-        if self.is_current(route, connection):
+        if self.is_current(route, connection) and self._claims.stands(route):
             return connection
         connection.abort()
         return None

@@ -144,6 +144,10 @@ class TargetReader:
             return [*found, self._read_path(head.target)]
         return found
 
+    def names_by_host(self, head: RequestHead) -> bool:
+        """Return whether the Host names a sandbox: no other one has pages of that origin."""
+        return self._host and self._by_host(_one(head.special, b"host")) is not None
+
     def _by_fields(self, special: Special) -> list[Target]:
         config = self._config
         found = []

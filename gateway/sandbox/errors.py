@@ -116,6 +116,14 @@ class Forbidden(GatewayError):
     proxy_error = "http_request_denied"
 
 
+class AuthUnavailable(GatewayError):
+    status = 503
+    reason = "auth_unavailable"
+    title = "Credentials cannot be judged"
+    detail = "The keys that credentials are judged by cannot be had now."
+    proxy_error = "proxy_internal_error"
+
+
 class SandboxNotFound(GatewayError):
     status = 502
     reason = "sandbox_not_found"
@@ -218,6 +226,14 @@ class WakeOverloaded(GatewayError):
     reason = "wake_overloaded"
     title = "Wake put off"
     detail = "Too many requests wait or too many sandboxes wake at once."
+    proxy_error = "connection_limit_reached"
+
+
+class Overloaded(GatewayError):
+    status = 503
+    reason = "overloaded"
+    title = "Gateway overloaded"
+    detail = "The gateway serves as many clients, or holds as much for them, as it may."
     proxy_error = "connection_limit_reached"
 
 

@@ -62,6 +62,22 @@ class Credential(msgspec.Struct, frozen=True, gc=False):
         return "Credential()"  # it gets into logs
 
 
+class UpstreamTls(msgspec.Struct, frozen=True, gc=False):
+    """On which ports a sandbox speaks TLS (None: all), and the name that it proves there.
+
+    Without a name, its certificate must be for its address.
+    """
+
+    ports: frozenset[int] | None = None
+    server_name: str | None = None
+
+    @staticmethod
+    @lru_cache(maxsize=1024)
+    def of(ports: frozenset[int] | None, server_name: str | None) -> UpstreamTls:
+        """Return one that equal ones share: few differ, and there may be many sandboxes."""
+        return UpstreamTls(ports, server_name)
+
+
 class Problem(msgspec.Struct, frozen=True, gc=False):
     """Something on the object that did not parse; the safe reading was used instead."""
 
@@ -77,6 +93,7 @@ class Route(msgspec.Struct, frozen=True, gc=False):
 
     `incarnation` names one life of the workload: connections of one incarnation never serve
     another. `address` is set only where the workload answers there now. `ports` None means any.
+    `tls` None means that no port speaks TLS. `requires_jwt`: no other credential will do.
     `version` is the object's resourceVersion. `reason` explains blocked and dead.
     """
 
@@ -94,6 +111,8 @@ class Route(msgspec.Struct, frozen=True, gc=False):
     credential: Credential | None = None
     passes_access_token: bool = False
     problems: tuple[Problem, ...] = ()
+    tls: UpstreamTls | None = None
+    requires_jwt: bool = False
 
     def state_at(self, now: float) -> State:
         """Return the state at `now`: time passes without events, so expiry is judged here."""
@@ -104,3 +123,7 @@ class Route(msgspec.Struct, frozen=True, gc=False):
     def allows_port(self, port: int) -> bool:
         """Return whether requests may name this port."""
         return self.ports is None or port in self.ports
+
+    def speaks_tls(self, port: int) -> bool:
+        """Return whether this port is spoken to by TLS."""
+        return self.tls is not None and (self.tls.ports is None or port in self.tls.ports)

@@ -7,12 +7,14 @@ right whatever order news arrives in:
 - another uid under a known key is a deletion followed by an addition;
 - a deletion fences: news of that uid from before it is dropped, however late it arrives;
 - a complete list replaces: what it lacks is deleted, unless it is known to be newer than the list;
-- two live sandboxes that answer to one name make that name ambiguous: neither is found by it.
+- two live sandboxes that answer to one name make that name ambiguous: neither is found by it;
+- of several that run at one address, the one with the newest news holds it.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from gateway.sandbox.errors import AmbiguousTarget, SandboxNotFound
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 #: Deletions remembered. An event that is later than this many deletions could revive a sandbox
 #: until the next list; a watch is never that late.
 FENCES: Final = 16_384
+
+_VERSION: Final = attrgetter("version")
 
 NameT = TypeVar("NameT", str, tuple[str, str])
 
@@ -67,6 +71,12 @@ class _Index(Generic[NameT]):
             raise AmbiguousTarget
         return live[0] if live else next(iter(entry.values()))
 
+    def newest(self, name: NameT) -> Route | None:
+        entry = self._entries.get(name)
+        if isinstance(entry, dict):
+            return max(entry.values(), key=_VERSION)
+        return entry
+
     def ambiguous(self) -> Iterator[tuple[Key, ...]]:
         for entry in self._entries.values():
             if isinstance(entry, dict):
@@ -78,8 +88,11 @@ class _Index(Generic[NameT]):
 class Registry:
     """All routes that this replica knows, by key, by id and by namespace and name."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, addresses_shared: bool = False) -> None:
+        """`addresses_shared`: sandboxes are told apart by their ports, so nobody holds one."""
         self._routes: dict[Key, Route] = {}
+        self._addresses_shared = addresses_shared
+        self._by_address: _Index[str] = _Index()
         self._by_id: _Index[str] = _Index()
         self._by_name: _Index[tuple[str, str]] = _Index()
         self._fences: OrderedDict[str, int] = OrderedDict()
@@ -102,6 +115,10 @@ class Registry:
     def by_name(self, namespace: str, name: str) -> Route:
         """Return the one route of this name in any dialect; raise as `by_id` does."""
         return self._by_name.find((namespace, name))
+
+    def holder(self, address: str) -> Route | None:
+        """Return the route with the newest claim to this address."""
+        return self._by_address.newest(address)
 
     def ambiguous(self) -> set[tuple[Key, ...]]:
         """Return the groups of keys of which none is routed, since they share an id or a name."""
@@ -174,9 +191,13 @@ class Registry:
     def _put(self, known: Route | None, route: Route) -> None:
         if known is not None and known.id != route.id:
             self._by_id.drop(known.id, known.key)
+        if known is not None and known.address != route.address:
+            self._leave(known)
         self._routes[route.key] = route
         self._by_id.put(route.id, route)
         self._by_name.put((route.key.namespace, route.key.name), route)
+        if route.address is not None and not self._addresses_shared:
+            self._by_address.put(route.address, route)
         self._tell(known, route)
 
     def _remove(self, known: Route, version: int) -> None:
@@ -187,7 +208,12 @@ class Registry:
         del self._routes[known.key]
         self._by_id.drop(known.id, known.key)
         self._by_name.drop((known.key.namespace, known.key.name), known.key)
+        self._leave(known)
         self._tell(known, None)
+
+    def _leave(self, known: Route) -> None:
+        if known.address is not None:
+            self._by_address.drop(known.address, known.key)
 
     def _fence(self, uid: str, version: int) -> None:
         self._fences[uid] = max(version, self._fences.get(uid, -1))

@@ -4,7 +4,7 @@ from gateway.settings.choices import AuthMode, DialectName, LogFormat, LogLevel,
 from gateway.settings.kinds import HostTarget, ListenAddress, Network
 from gateway.settings.load import load
 from gateway.settings.model import Settings
-from gateway.settings.secrets import read_page_template, read_secret, read_token_keys
+from gateway.settings.secrets import read_page_template
 from gateway.settings.sources import Culprit, Entry, SettingsError
 
 __all__ = [
@@ -22,6 +22,4 @@ __all__ = [
     "TargetScheme",
     "load",
     "read_page_template",
-    "read_secret",
-    "read_token_keys",
 ]

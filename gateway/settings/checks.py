@@ -29,7 +29,11 @@ ORDERED: Final = (
     ("wake_namespace_patches_burst", "wake_patches_burst"),
     ("upstream_connect_timeout", "upstream_dial_timeout"),
     ("watch_idle_timeout", "stale_after"),
+    ("jwt_refresh_interval", "jwt_max_age"),
 )
+
+#: Clocks further apart than this (s) are to be mended; a token must not live much longer than said.
+MAX_LEEWAY: Final = 300.0
 
 TARGET_HEADERS: Final = (
     "e2b_id_header", "e2b_port_header", "agent_id_header", "agent_namespace_header",
@@ -40,7 +44,8 @@ TARGET_HEADERS: Final = (
 RESERVED_HEADERS: Final = frozenset({
     "host", "connection", "content-length", "transfer-encoding", "te", "trailer", "upgrade",
     "keep-alive", "proxy-connection", "expect", "via", "authorization", "cookie",
-    "x-access-token", "forwarded", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host",
+    "x-access-token", "e2b-traffic-access-token", "origin", "forwarded", "x-forwarded-for",
+    "x-forwarded-proto", "x-forwarded-host",
 })  # fmt: skip
 
 
@@ -90,6 +95,8 @@ def _schemes(settings: Settings) -> Iterator[Conflict]:
 
 def _credentials(settings: Settings) -> Iterator[Conflict]:
     """A credential setting without effect is refused: its writer believes that it protects."""
+    yield from _jwt(settings)
+    yield from _browser_login(settings)
     scoped = settings.auth_mode is AuthMode.SCOPED_TOKEN
     if scoped and settings.scoped_token_keys_file is None:
         message = "auth_mode scoped-token needs scoped_token_keys_file"
@@ -100,3 +107,28 @@ def _credentials(settings: Settings) -> Iterator[Conflict]:
     if settings.allow_tokenless and settings.auth_mode is not AuthMode.ACCESS_TOKEN:
         message = "allow_tokenless has no effect: auth_mode is not access-token"
         yield Conflict(("allow_tokenless", "auth_mode"), message)
+
+
+def _jwt(settings: Settings) -> Iterator[Conflict]:
+    jwt = settings.auth_mode is AuthMode.JWT
+    for name in ("jwt_jwks", "jwt_issuer"):
+        if jwt and getattr(settings, name) is None:
+            yield Conflict(("auth_mode", name), f"auth_mode jwt needs {name}")
+    for name in ("jwt_jwks", "jwt_issuer", "jwt_audience"):
+        if not jwt and getattr(settings, name) is not None:
+            message = f"{name} has no effect: auth_mode is not jwt"
+            yield Conflict((name, "auth_mode"), message)
+    if settings.jwt_leeway > MAX_LEEWAY:
+        message = f"jwt_leeway must not exceed {kind_of('jwt_leeway').show(MAX_LEEWAY)}"
+        yield Conflict(("jwt_leeway",), message)
+
+
+def _browser_login(settings: Settings) -> Iterator[Conflict]:
+    if not settings.browser_login:
+        return
+    if settings.auth_mode is AuthMode.NONE:
+        message = "browser_login has no effect: auth_mode is none"
+        yield Conflict(("browser_login", "auth_mode"), message)
+    if not (settings.host_suffixes or settings.host_map):
+        message = "browser_login needs host_suffixes or host_map: each sandbox a host of its own"
+        yield Conflict(("browser_login", "host_suffixes"), message)

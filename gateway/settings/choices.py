@@ -9,6 +9,7 @@ class AuthMode(Enum):
     NONE = "none"
     ACCESS_TOKEN = "access-token"  # noqa: S105 - a mode's name
     SCOPED_TOKEN = "scoped-token"  # noqa: S105 - a mode's name
+    JWT = "jwt"
 
 
 class TargetScheme(Enum):

@@ -210,6 +210,20 @@ def file_path(*, hidden: bool = False) -> Kind[Path]:
     return Kind("the path of a file", parse, str, hidden)
 
 
+def url_or_file() -> Kind[str]:
+    """An http or https URL, or the path of a file."""
+
+    def parse(value: object) -> str:
+        text = as_text(value)
+        if not is_url(text):
+            return str(file_path().parse(text))
+        if re.fullmatch(r"https?://[!-~]+", text, re.ASCII) is None or "@" in text:
+            raise Refused("a URL has a host, and no user")
+        return text
+
+    return Kind("a URL such as https://issuer.example.com/keys, or the path of a file", parse)
+
+
 def listen_address() -> Kind[ListenAddress]:
     """host:port; an IPv6 address stands in brackets."""
 
@@ -364,6 +378,11 @@ def items_of(value: object) -> list[str]:
     if not all(items):
         raise Refused("one item is empty")
     return items
+
+
+def is_url(text: str) -> bool:
+    """Return whether text is meant as a URL."""
+    return text.startswith(("http:", "https:"))
 
 
 def is_port(text: str) -> bool:

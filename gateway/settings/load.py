@@ -22,6 +22,7 @@ from gateway.settings.sources import (
     from_file,
     variable,
 )
+from gateway.settings.tls import tls_conflicts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 CHOOSE_AUTH: Final = (
     "is not set, and it has no default, since it decides who may reach and wake sandboxes. "
     "Choose access-token (each request carries its sandbox's own token), scoped-token (each "
-    "carries a signed token for one sandbox) or none (everyone who can reach the port; only "
+    "carries a token for one sandbox, signed by a shared secret), jwt (signed by your identity "
+    "provider) or none (everyone who can reach the port; only "
     "behind something that authenticates)"
 )
 
@@ -99,7 +101,8 @@ def _judged_together(
 ) -> list[Culprit]:
     """Find what no single value shows; what involves a bad value is not judged."""
     found = []
-    for conflict in (*conflicts(settings), *unreadable_files(settings)):
+    judged = (*conflicts(settings), *unreadable_files(settings), *tls_conflicts(settings))
+    for conflict in judged:
         if bad.keys() & set(conflict.names):
             continue
         written = [entries[name].source for name in conflict.names if name in entries]

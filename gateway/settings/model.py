@@ -49,6 +49,8 @@ _FILE = kinds.file_path()
 # Hidden: whoever writes the secret itself where its file belongs must not read it in a log.
 _SECRET_FILE = kinds.file_path(hidden=True)
 File = Annotated[Path | None, kinds.optional(_FILE)]
+Place = Annotated[str | None, kinds.optional(kinds.url_or_file())]
+Parameter = Annotated[str, kinds.matching(r"[A-Za-z0-9_.~-]+", "the name of a query parameter")]
 SecretFile = Annotated[Path | None, kinds.optional(_SECRET_FILE)]
 Schemes = Annotated[tuple[TargetScheme, ...], kinds.many(kinds.choice(TargetScheme), at_least=1)]
 Dialects = Annotated[tuple[DialectName, ...], kinds.many(kinds.choice(DialectName), at_least=1)]
@@ -82,6 +84,22 @@ class Listeners(Group):
         None,
         "File with the bearer token of the admin API. "
         "Without one, that API answers loopback clients only.",
+    )
+    tls_certificate_file: File = _knob(
+        None,
+        "PEM file with the certificate of data_listen and its chain. Without one, plain HTTP is "
+        "spoken there. This and all files of TLS are read again when they change.",
+    )
+    tls_key_file: SecretFile = _knob(None, "PEM file with its private key, without a passphrase.")
+    tls_client_ca_file: File = _knob(
+        None,
+        "PEM file with authorities: every client of data_listen must then show a certificate of "
+        "one of them.",
+    )
+    admin_tls_certificate_file: File = _knob(None, "The same for admin_listen.")
+    admin_tls_key_file: SecretFile = _knob(None, "The same for admin_listen.")
+    admin_tls_client_ca_file: File = _knob(
+        None, "The same for admin_listen. Probes of a kubelet show no certificate."
     )
     trusted_proxies: Networks = _knob(
         "",
@@ -136,7 +154,8 @@ class Credentials(Group):
 
     auth_mode: Auth = Field(
         description="What a request must prove. access-token: the sandbox's own token; "
-        "scoped-token: a signed token for one sandbox; none: nothing, so everyone who reaches "
+        "scoped-token: a token for one sandbox that your platform signed by a shared secret; "
+        "jwt: one that your identity provider signed; none: nothing, so everyone who reaches "
         "data_listen reaches and wakes every sandbox. `serve` wants the choice to be made; "
         "`local` takes none."
     )
@@ -146,7 +165,37 @@ class Credentials(Group):
     scoped_token_keys_file: SecretFile = _knob(
         None,
         "Mode scoped-token: file with the signing keys, a line each: KEY-ID:SECRET in base64, "
-        "32 bytes or more. The gateway accepts every key in it.",
+        "32 bytes or more. The gateway accepts every key in it, and reads it again when it "
+        "changes.",
+    )
+    jwt_jwks: Place = _knob(
+        None, "Mode jwt: where the provider's public keys are, a JSON Web Key Set: a URL or a file."
+    )
+    jwt_issuer: OptionalText = _knob(None, "Mode jwt: what a token's iss must be.")
+    jwt_audience: OptionalText = _knob(
+        None, "Mode jwt: what a token's aud must be or contain. Without one: anything."
+    )
+    jwt_leeway: DurationOrZero = _knob(
+        "30s", "Mode jwt: how far the provider's clock may be ahead of the gateway's."
+    )
+    jwt_refresh_interval: Duration = _knob(
+        "5m",
+        "Mode jwt: how often the keys are fetched. A token with a key that is not known has them "
+        "fetched at once.",
+    )
+    jwt_max_age: Duration = _knob(
+        "1h",
+        "Mode jwt: how long keys are believed while they cannot be fetched again. After that "
+        "nobody is let in: 503.",
+    )
+    jwt_fetch_timeout: Duration = _knob("5s", "Mode jwt: one fetch of the keys.")
+    browser_login: Switch = _knob(
+        "false",
+        "Let browsers in to sandboxes that their host names: a page opened with a token in its "
+        "query is answered by a cookie and a redirect.",
+    )
+    browser_login_parameter: Parameter = _knob(
+        "sandbox_token", "What that token is called in the query."
     )
 
 
@@ -157,13 +206,21 @@ class Requests(Group):
     max_header_bytes: Size = _knob("64KiB", "Largest request head; over it 431.")
     max_headers: Count = _knob("128", "Most header fields of a request; over it 431.")
     max_body_bytes: SizeOrZero = _knob("0", "Largest request body; over it 413. 0: unlimited.")
-    request_head_timeout: Duration = _knob("15s", "From a request's first byte to its whole head.")
+    request_head_timeout: Duration = _knob(
+        "15s",
+        "From a request's first byte to its whole head; and how long a TLS handshake may take.",
+    )
     body_progress_timeout: Duration = _knob("60s", "Longest silence of a client within a body.")
     keep_alive_timeout: Duration = _knob("75s", "Longest idle time of a client's connection.")
     linger_timeout: DurationOrZero = _knob(
         "5s", "How long an unread body is drained before a connection is closed."
     )
-    max_connections: Count = _knob("20000", "Most client connections at once.")
+    max_connections: Count = _knob("20000", "Most client connections at once; over it 503.")
+    max_buffered_bytes: Size = _knob(
+        "512MiB",
+        "Most memory for unfinished requests, and for what slow clients and sandboxes have not "
+        "taken yet, of all connections together; over it 503, or the connection is closed.",
+    )
 
 
 class Upstream(Group):
@@ -175,12 +232,18 @@ class Upstream(Group):
         "How long a port that refuses is tried for one request; after a wake port_retry_timeout "
         "is what counts.",
     )
+    upstream_dead_after: Duration = _knob(
+        "60s",
+        "Silence of a sandbox's machine, which TCP probes, after which its connections are broken: "
+        "a lost node sends no end.",
+    )
     upstream_head_timeout: Duration = _knob(
         "300s", "From the end of the request to the head of the response; over it 504."
     )
     tunnel_idle_timeout: Duration = _knob("1h", "Longest silence of a tunnel, such as a WebSocket.")
     pool_idle_timeout: Duration = _knob("60s", "How long an idle connection is kept for reuse.")
     pool_max_idle_per_sandbox: CountOrZero = _knob("1024", "Most idle connections to one sandbox.")
+    pool_max_idle: Count = _knob("10000", "Most idle connections to all sandboxes together.")
     upstream_allow_cidrs: Networks = _knob(
         "", "Networks in which sandboxes may have their address. Empty: any that is not denied."
     )
@@ -188,6 +251,20 @@ class Upstream(Group):
         "",
         "Networks that are never dialled, beside loopback, link-local and the gateway's own "
         "addresses.",
+    )
+    upstream_tls_verify: Switch = _knob(
+        "true",
+        "Sandboxes that are asked by TLS must prove who they are. false: whoever gets in between "
+        "reads and changes everything.",
+    )
+    upstream_tls_ca_file: File = _knob(
+        None, "PEM file with the authorities of sandboxes' certificates. Without one: the system's."
+    )
+    upstream_tls_certificate_file: File = _knob(
+        None, "PEM file with the certificate that is shown to sandboxes that ask for one."
+    )
+    upstream_tls_key_file: SecretFile = _knob(
+        None, "PEM file with its private key, without a passphrase."
     )
     preserve_host: Switch = _knob(
         "true", "Send the client's Host to the sandbox; else the sandbox's address and port."

@@ -14,7 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gateway.sandbox.errors import GatewayError
+    from gateway.tls.stream import TlsStream
     from gateway.upstream.response import ResponseHead
+
+#: Unanswered keep-alive probes after which a connection is dead.
+_PROBES: Final = 3
 
 #: `struct tcp_info` of Linux: tcpi_bytes_acked, which counts the SYN too, at 120.
 _TCP_INFO_BYTES_ACKED: Final = struct.Struct("=120xQ")
@@ -88,6 +92,27 @@ class UpstreamConnection(asyncio.Protocol):
     def arrived(self) -> bool:
         """Whether the sandbox's machine has taken anything of the present request."""
         return self._reader.fed > 0 or not self._nothing_arrived(self._transport)
+
+    def watch_peer(self, seconds: float) -> None:
+        """Break the connection once the sandbox's machine has been silent for about so long.
+
+        A node that is lost sends no end: without this, a request would wait for its answer for
+        ever. Silence counts where something is expected: the receipt of bytes, or of a probe.
+        """
+        if self._transport is None:
+            return
+        sock: socket.socket = self._transport.get_extra_info("socket")
+        interval = max(1, int(seconds / (1 + _PROBES)))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, interval)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, interval)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _PROBES)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(seconds * 1000))
+
+    @property
+    def unsent(self) -> int:
+        """Bytes of the request that the sandbox has not taken yet."""
+        return self._transport.get_write_buffer_size() if self._transport is not None else 0
 
     @property
     def authority(self) -> bytes:
@@ -241,3 +266,11 @@ class UpstreamConnection(asyncio.Protocol):
             return False
         acked: int = _TCP_INFO_BYTES_ACKED.unpack(info)[0]
         return acked <= self._written_before + 1
+
+
+class SecureUpstreamConnection(UpstreamConnection):
+    """One over TLS: what is acknowledged are records, and those of the handshake too."""
+
+    def begin(self, sink: ResponseSink, *, to_head: bool) -> None:
+        super().begin(sink, to_head=to_head)
+        self._written_before = cast("TlsStream", self._transport).wire_bytes

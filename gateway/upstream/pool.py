@@ -14,16 +14,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import heapq
 import logging
+import ssl
 from collections import deque
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from gateway.sandbox.errors import SandboxUnreachable
-from gateway.upstream.connection import UpstreamConnection
+from gateway.upstream.connection import SecureUpstreamConnection, UpstreamConnection
 
 if TYPE_CHECKING:
     from gateway.sandbox.model import Route
     from gateway.telemetry.instruments import Instruments
+    from gateway.tls.client import TlsClient
     from gateway.upstream.addresses import AddressGuard
 
 #: Unproven connections to one sandbox: at least so many (the smallest backlogs in use hold five),
@@ -32,6 +36,9 @@ WINDOW: Final = 4
 PROVEN_PER_TURN: Final = 4
 #: How often it is asked whether they have proved alive, in seconds, while somebody waits.
 PROOF_INTERVAL: Final = 0.001
+
+#: The part of all idle connections that is closed when there are too many.
+_AT_ONCE: Final = 20
 
 #: Lives of which it is remembered that their address was logged.
 _TOLD: Final = 1000
@@ -89,15 +96,22 @@ class Pool:
         guard: AddressGuard,
         instruments: Instruments,
         *,
+        tls: TlsClient,
         connect_timeout: float,
+        dead_after: float,
         idle_timeout: float,
         max_idle_per_sandbox: int,
+        max_idle: int,
     ) -> None:
         """Times in seconds."""
         self._guard = guard
+        self._tls = tls
         self._connect_timeout = connect_timeout
+        self._dead_after = dead_after
         self._idle_timeout = idle_timeout
-        self._max_idle = max_idle_per_sandbox
+        self._max_idle_per_sandbox = max_idle_per_sandbox
+        self._max_idle = max_idle
+        self._idle = 0
         self._lives: dict[str, _Life] = {}
         self._open: set[UpstreamConnection] = set()
         self._told: set[str] = set()
@@ -109,7 +123,7 @@ class Pool:
         self._refusals = instruments.counter(
             "upstream_dial_failures", "Connections to sandboxes that could not be made.", "cause"
         )
-        for cause in ("refused", "timeout", "address"):
+        for cause in ("refused", "timeout", "address", "tls"):
             self._refusals.prime(cause)
         instruments.gauge(
             "upstream_connections_open",
@@ -137,6 +151,7 @@ class Pool:
             connection = idle[index]
             if connection.port == port and connection.reusable:
                 del idle[index]
+                self._idle -= 1
                 self._reused.count += 1
                 return connection
         return None
@@ -144,39 +159,62 @@ class Pool:
     async def connect(self, route: Route, port: int) -> UpstreamConnection:
         """Return a new connection, or one that came free while its turn was waited for.
 
-        Raise DialRefused, or SandboxUnreachable if the address may not be dialled.
+        Raise DialRefused, or SandboxUnreachable if the address may not be dialled or its TLS does
+        not hold.
         """
         address = route.address
         if address is None or not self._guard.allows(address):
             self._refusals.inc("address")
-            self._tell_of(route)
+            self._tell_of_address(route)
             raise SandboxUnreachable("The gateway may not connect to where the sandbox is.")
         life = self._lives.setdefault(route.incarnation, _Life())
         try:
             async with asyncio.timeout(self._connect_timeout):
                 connection = await self._turn(life, port)
-                return connection or await self._dial(life, route.incarnation, address, port)
+                return connection or await self._dial(life, route, address, port)
         except TimeoutError as error:
             self._refusals.inc("timeout")
             raise DialRefused from error
+        except ssl.SSLError as error:
+            self._refusals.inc("tls")
+            self._tell_of_tls(route, port, error)
+            raise SandboxUnreachable(
+                "The sandbox runs, but does not prove on this port by TLS who it is."
+            ) from error
         except OSError as error:
             self._refusals.inc("refused")
             raise DialRefused from error
         finally:
             self._tidy(route.incarnation, life)
 
-    def _tell_of(self, route: Route) -> None:
-        """Log an address that may not be dialled, once for each life."""
+    def _tell_of_address(self, route: Route) -> None:
+        if self._is_news(route):
+            _LOG.warning(
+                "%s is at %s, which may not be dialled; see upstream_allow_cidrs",
+                route.key,
+                route.address,
+            )
+
+    def _tell_of_tls(self, route: Route, port: int, error: ssl.SSLError) -> None:
+        if self._is_news(route):
+            _LOG.warning(
+                "%s does not prove who it is by TLS on port %d: %s. Give it a certificate of an "
+                "authority in upstream_tls_ca_file for its address, or for the name in the "
+                "annotation upstream-tls-server-name; if this port speaks no TLS, mend the "
+                "annotation upstream-tls",
+                route.key,
+                port,
+                getattr(error, "verify_message", None) or error.reason,
+            )
+
+    def _is_news(self, route: Route) -> bool:
+        """Return whether nothing was logged yet of how this life cannot be dialled."""
         if route.incarnation in self._told:
-            return
+            return False
         if len(self._told) >= _TOLD:
             self._told.clear()
         self._told.add(route.incarnation)
-        _LOG.warning(
-            "%s is at %s, which may not be dialled; see upstream_allow_cidrs",
-            route.key,
-            route.address,
-        )
+        return True
 
     async def _turn(self, life: _Life, port: int) -> UpstreamConnection | None:
         """Wait for one's turn; return a connection, or None with leave to dial."""
@@ -212,16 +250,13 @@ class Pool:
             else:
                 self.give_back(connection, connection.idle_since)
 
-    async def _dial(
-        self, life: _Life, incarnation: str, address: str, port: int
-    ) -> UpstreamConnection:
+    async def _dial(self, life: _Life, route: Route, address: str, port: int) -> UpstreamConnection:
         """Connect; leave to dial has been given."""
-        loop = asyncio.get_running_loop()
-        connection = UpstreamConnection(incarnation, port, self._forget)
         try:
-            await loop.create_connection(lambda: connection, address, port)
+            connection = await self._connected(route, address, port)
             if not connection.is_open:
                 raise ConnectionResetError
+            connection.watch_peer(self._dead_after)
             life.fresh.add(connection)
         finally:
             life.dialling -= 1
@@ -230,6 +265,15 @@ class Pool:
         self._open.add(connection)
         self._dialled.count += 1
         return connection
+
+    async def _connected(self, route: Route, address: str, port: int) -> UpstreamConnection:
+        if route.tls is not None and route.speaks_tls(port):
+            secure = SecureUpstreamConnection(route.incarnation, port, self._forget)
+            await self._tls.connect(secure, address, port, route.tls.server_name or address)
+            return secure
+        plain = UpstreamConnection(route.incarnation, port, self._forget)
+        await asyncio.get_running_loop().create_connection(lambda: plain, address, port)
+        return plain
 
     def give_back(self, connection: UpstreamConnection, now: float) -> None:
         """Keep a connection for later if it can serve again and its incarnation still lives."""
@@ -244,17 +288,21 @@ class Pool:
                 self._reused.count += 1
                 turn.set_result(connection)
                 return
-        if len(life.idle) >= self._max_idle:
+        if len(life.idle) >= self._max_idle_per_sandbox:
             connection.close()
             return
         connection.idle_since = now
         life.idle.append(connection)
+        self._idle += 1
+        if self._idle > self._max_idle:
+            self._make_room()
 
     def retire(self, incarnation: str) -> None:
         """A life is over: close its idle connections, and let those in use serve nobody else."""
         life = self._lives.pop(incarnation, None)
         if life is None:
             return
+        self._idle -= len(life.idle)
         for connection in life.idle:
             connection.abort()
         for connection in life.standing:
@@ -271,6 +319,15 @@ class Pool:
             for connection in life.idle:
                 if connection.idle_since <= oldest:
                     connection.close()
+
+    def _make_room(self) -> None:
+        """Close the connections that have been idle for longest; many, since it takes a search."""
+        idle = [connection for life in self._lives.values() for connection in life.idle]
+        count = 1 + self._max_idle // _AT_ONCE
+        for connection in heapq.nsmallest(count, idle, key=attrgetter("idle_since")):
+            self._lives[connection.incarnation].idle.remove(connection)
+            self._idle -= 1
+            connection.close()
 
     def close(self) -> None:
         """Close everything, in use or not."""
@@ -310,6 +367,7 @@ class Pool:
         life.fresh.discard(connection)
         if connection in life.idle:
             life.idle.remove(connection)
+            self._idle -= 1
         self._let_in(life)
         self._tidy(connection.incarnation, life)
 

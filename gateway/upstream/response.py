@@ -6,6 +6,7 @@ on as they came, since sending them through the parser would halve the speed of 
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -32,11 +33,20 @@ _KEEP: Final = [b"keep-alive"]
 _NOTHING: Final[frozenset[bytes]] = frozenset()
 _BODYLESS: Final = frozenset({204, 304})
 
+#: What a status line may not have (RFC 9112 §4), and the line of which that need not be asked.
+_PLAIN: Final = b"HTTP/1.1 200 OK\r\n"
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+
 _NAMES: Final = FieldNames(_SPECIAL)
 _KNOWN: Final = _NAMES.known
 
-#: More than this without a head being complete is no head.
+#: More than this without a head being complete is no head; nor are trailers of that size.
 MAX_RESPONSE_HEAD: Final = 256 * 1024
+
+#: Fields of a head: each costs, so a sandbox could make the gateway work for one of 4 bytes each.
+MAX_FIELDS: Final = 1000
+#: Bytes in which there is no room for so many.
+_FEW: Final = 4 * MAX_FIELDS
 
 #: Interim responses to one request; a sandbox that sends more does not come to an end.
 MAX_INTERIMS: Final = 64
@@ -63,7 +73,7 @@ class ResponseHead:
 
     @property
     def reason(self) -> bytes:
-        """The rest of the first line."""
+        """The rest of the first line; the head is refused if it has control characters."""
         return self.raw.partition(b"\r\n")[0][len(b"HTTP/1.1 200 ") :]
 
     @property
@@ -99,6 +109,7 @@ class ResponseReader:
         "_1_1",
         "_interim_count",
         "_left",
+        "_moved",
         "_parser",
         "_reading",
         "_special",
@@ -135,7 +146,7 @@ class ResponseReader:
         """Expect the response to a request; `to_head`: to HEAD, which gets no body."""
         self._to_head = to_head
         self._left = self._reading = self.head = self.switched = None
-        self._interim_count = self.fed = 0
+        self._interim_count = self._moved = self.fed = 0
         self._unread = b""
         self.parts = []
         self.interims = []
@@ -152,6 +163,8 @@ class ResponseReader:
             self._1_1 = data.startswith(b"HTTP/1.1 ")
         if self.head is None:
             self._unread = self._unread + data if self._unread else data
+            if len(self._unread) > _FEW and _field_count(self._unread) > MAX_FIELDS:
+                raise UpstreamProtocolError
         self.fed += len(data)
         parser = self._parser
         if parser is None:
@@ -187,6 +200,10 @@ class ResponseReader:
         elif head.length is not None:
             self._left = head.length - sum(map(len, self.parts))
             self._parser = None
+        elif self.parts:
+            self._moved = self.fed
+        elif self.fed - self._moved > MAX_RESPONSE_HEAD:
+            raise UpstreamProtocolError  # a chunk extension or trailers without end
 
     # ---- callbacks of httptools
 
@@ -223,6 +240,10 @@ class ResponseReader:
         head = self._reading
         if head is not None and head.status < 200:
             self._on_interim(head)
+        elif self.ended:
+            # llhttp knows nothing of HEAD: the end of a body came where none may be.
+            chunked = head is not None and head.chunked
+            self.surplus = self.surplus or (chunked and self._to_head)
         else:
             self.ended = True
 
@@ -252,6 +273,8 @@ class ResponseReader:
             named, clean = _tokens(special[b"connection"]), False
         upgrade = b", ".join(special[b"upgrade"]) if b"upgrade" in special else None
         raw = self._take_head(final=status >= 200)
+        if not raw.startswith(_PLAIN) and _CONTROL.search(raw, 0, raw.index(b"\r\n")) is not None:
+            raise UpstreamProtocolError
         return ResponseHead(
             status, raw, length, codings is not None, bodyless, clean, named, upgrade
         )
@@ -297,6 +320,12 @@ class ResponseReader:
             self.ended = True
         else:
             self._left = left
+
+
+def _field_count(unread: bytes) -> int:
+    """Return about how many fields there are up to the end of the first head."""
+    end = unread.find(b"\r\n\r\n")
+    return unread.count(b"\n", 0, len(unread) if end < 0 else end)
 
 
 def _tokens(values: list[bytes]) -> frozenset[bytes]:

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from gateway.auth.authenticator import AccessTokens, Authenticator, NoAuth, ScopedTokens
-from gateway.auth.scoped import mint
+from gateway.auth.access import AccessTokens
+from gateway.auth.authenticator import Authenticator, NoAuth
+from gateway.auth.scoped import ScopedTokens, mint
 from gateway.sandbox.errors import Forbidden, GatewayError, SandboxNotFound, Unauthenticated
 from gateway.sandbox.model import Credential, Route
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from dialects.objects import kruise_object, native_object, paths_of, with_field
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,6 +16,7 @@ from gateway.cluster.errors import Expired, Garbled
 from gateway.dialects.kruise import Kruise
 from gateway.dialects.native import Native
 from gateway.sandbox.errors import MalformedObject
+from tests.dialects.objects import kruise_object, native_object, paths_of, with_field
 
 from .conftest import patient
 

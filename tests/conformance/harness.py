@@ -9,13 +9,14 @@ import json
 import logging
 import time
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from gateway.auth.authenticator import NoAuth
 from gateway.proxy.exchange import Timeouts
 from gateway.proxy.front import FrontConfig
 from gateway.proxy.handler import ProxyConfig
-from gateway.proxy.parser import SPECIAL, RequestLimits
+from gateway.proxy.limits import SPECIAL, RequestLimits
 from gateway.proxy.plane import DataPlane, PlaneConfig
 from gateway.proxy.reach import ReachConfig
 from gateway.proxy.target import TargetConfig
@@ -23,6 +24,8 @@ from gateway.sandbox.model import State
 from gateway.sandbox.registry import Registry
 from gateway.telemetry.access_log import AccessLog
 from gateway.telemetry.instruments import PREFIX, Instruments
+from gateway.tls.contexts import ClientFiles
+from gateway.tls.deployment import Tls, TlsConfig
 from gateway.upstream.addresses import AddressGuard
 from gateway.upstream.pool import Pool
 from gateway.wake.config import WakeConfig
@@ -33,15 +36,32 @@ from .upstream import Upstream
 from .wire import Client
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator, Callable, Iterator
 
     from gateway.auth.authenticator import Authenticator
+    from gateway.proxy.login import Login
+    from gateway.tls.deployment import Watch
     from gateway.wake.calls import SandboxWriter
 
     from .upstream import Script
     from .wire import Message
 
 LOOPBACK = AddressGuard(allow=(ipaddress.ip_network("127.0.0.0/8"),))
+
+
+@dataclass
+class Spoken:
+    """What is spoken by gateways, their clients and their sandboxes: plain text, or TLS."""
+
+    config: TlsConfig = field(default_factory=lambda: TlsConfig(upstream=ClientFiles(verify=False)))
+    by_clients: ssl.SSLContext | None = None
+    by_sandboxes: ssl.SSLContext | None = None
+    route: dict[str, Any] = field(default_factory=dict)
+
+
+#: What is spoken by default; test_tls.py changes it.
+spoken = Spoken()
 
 
 class Gateway:
@@ -64,25 +84,35 @@ class Gateway:
         preserve_host: bool = True,
         max_idle: int = 64,
         connect_timeout: float = 5.0,
+        tls: TlsConfig | None = None,
+        watch: Watch = lambda *_: None,
+        login: Login | None = None,
         **front: Any,
     ) -> None:
-        self.registry = registry or Registry()
+        self.registry = Registry() if registry is None else registry
         self.instruments = Instruments()
-        self.sandboxes = Sandboxes(self.registry)
+        self.tls = Tls(tls or spoken.config, self.instruments, watch)
+        self.sandboxes = Sandboxes(self.registry, spoken.route)
         self.waker = Waker(
             self.registry, writer or self.sandboxes, wake or WakeConfig(), self.instruments
         )
         self.pool = Pool(
             guard,
             self.instruments,
+            tls=self.tls.upstream,
             connect_timeout=connect_timeout,
             idle_timeout=60.0,
             max_idle_per_sandbox=max_idle,
+            max_idle=1000,
+            dead_after=30.0,
         )
         self._log = io.BytesIO()
         self._access_log = AccessLog(self._log, self.instruments)
         targets, authenticator = targets or TargetConfig(), authenticator or NoAuth()
         names = SPECIAL | targets.header_names() | authenticator.names
+        if login is not None:
+            names |= {b"cookie"}
+            front["keeps_cookie"] = True
         config = PlaneConfig(
             FrontConfig(limits or RequestLimits(), names, trusted, **front),
             targets,
@@ -94,11 +124,14 @@ class Gateway:
             self.registry,
             self.pool,
             self.waker,
+            (writer or self.sandboxes).read,
             authenticator,
             self.instruments,
             self._access_log,
+            tls=self.tls.data,
             synced=synced,
             clock=time.time,
+            login=login,
         )
         self.address = ("", 0)
         self.port = 0
@@ -110,6 +143,8 @@ class Gateway:
         """Connect a client."""
         client = await Client.connect(self.address, buffer=buffer)
         self.clients.append(client)
+        if spoken.by_clients is not None:
+            await client.encrypt(spoken.by_clients, "127.0.0.1")
         return client
 
     async def wait_with(self, *requests: bytes) -> list[Client]:
@@ -203,7 +238,7 @@ async def gateway(
     before = asyncio.all_tasks()
     with _no_errors_logged():
         made = Gateway(**changes)
-        upstream = Upstream(script or _refuse)
+        upstream = Upstream(script or _refuse, tls=spoken.by_sandboxes)
         try:
             await upstream.start(buffer=buffer)
             made.port = upstream.port

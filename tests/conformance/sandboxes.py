@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from gateway.sandbox.errors import Conflict, ObjectGone, SandboxIsPausing
+from gateway.sandbox.errors import ApiUnavailable, Conflict, ObjectGone, SandboxIsPausing
 from gateway.sandbox.model import Key, Route, State, WakePolicy
 
 if TYPE_CHECKING:
@@ -23,16 +23,19 @@ def key_of(name: str) -> Key:
 class Sandboxes:
     """Objects by name. A change is told to the registry at once, unless `watching` is off.
 
-    It is also the writer that the waker calls: `patches` are the uids it patched. A sandbox that
-    was woken boots at once, or, without `boots`, when a test says `boot`.
+    It is also the API that is read and written, unless it is `away`. `patches` are the uids it
+    patched. A sandbox that was woken boots at once, or, without `boots`, when a test says `boot`.
     """
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, common: dict[str, Any] | None = None) -> None:
+        """`common` is what every sandbox's route has."""
         self._registry = registry
+        self._common = common or {}
         self._objects: dict[str, Route] = {}
         self._version = 100
         self._lives = 0
         self.watching = True
+        self.away = False
         self.boots = True
         self.patches: list[str] = []
         self.patched = asyncio.Event()
@@ -54,7 +57,7 @@ class Sandboxes:
             address=ADDRESS if state is State.RUNNING else None,
             wake=WakePolicy(enabled=True),
         )
-        return self._put(replace(route, **changes))
+        return self._put(replace(route, **(self._common | changes)))
 
     def change(self, name: str, **changes: Any) -> Route:
         return self._put(replace(self._objects[name], **changes))
@@ -83,6 +86,8 @@ class Sandboxes:
         self._registry.apply(self._objects[name])
 
     async def read(self, key: Key, uid: str) -> Route:
+        if self.away:
+            raise ApiUnavailable("the API is away")
         route = self._objects.get(key.name)
         if route is None or route.uid != uid:
             raise ObjectGone

@@ -33,7 +33,7 @@ async def test_43_a_slow_head_is_408_at_its_deadline() -> None:
 
 
 async def test_43_a_slow_second_head_is_408_too() -> None:
-    """The deadline is set anew for each request."""
+    """RFC 9110 §15.5.9: the deadline is set anew for each request."""
     async with gateway(ECHO, head_timeout=0.3) as (gw, _):
         client = await gw.client()
         await client.send(gw.get("/1") + b"GET ")
@@ -43,7 +43,7 @@ async def test_43_a_slow_second_head_is_408_too() -> None:
 
 
 async def test_43_a_silent_connection_is_cut_and_so_is_an_idle_one() -> None:
-    """One that says nothing, and one that says nothing more."""
+    """RFC 9112 §9.5: one that says nothing, and one that says nothing more."""
     async with gateway(ECHO, head_timeout=0.3, keep_alive_timeout=0.6) as (gw, _):
         silent = await gw.client()
         idle = await gw.client()
@@ -57,7 +57,7 @@ async def test_43_a_silent_connection_is_cut_and_so_is_an_idle_one() -> None:
 
 
 async def test_43_a_stalled_upload_is_408_and_the_sandbox_sees_no_end() -> None:
-    """Progress of the body is what counts, not its total time."""
+    """RFC 9110 §15.5.9: progress of the body is what counts, not its total time."""
 
     async def script(leg: Leg) -> None:
         await leg.request()
@@ -89,7 +89,7 @@ async def test_43_a_sandbox_that_does_not_answer_is_504() -> None:
 
 
 async def test_43_a_reader_that_stalls_is_cut_at_its_deadline() -> None:
-    """A response that is not taken off is broken off, and its sandbox is free again."""
+    """A response that is not taken off is broken off, and its sandbox is free again (own rule)."""
 
     async def script(leg: Leg) -> None:
         await leg.request()
@@ -105,7 +105,7 @@ async def test_43_a_reader_that_stalls_is_cut_at_its_deadline() -> None:
 
 
 async def test_43_a_reader_that_stalls_at_the_end_is_cut_too() -> None:
-    """What was handed over for sending does not keep a connection for ever."""
+    """What was handed over for sending does not keep a connection for ever (own rule)."""
     async with gateway(always(ok(b"x" * 300_000)), keep_alive_timeout=0.4) as (gw, _):
         client = await gw.client(buffer=4096)
         await client.send(gw.get("/"))
@@ -114,7 +114,7 @@ async def test_43_a_reader_that_stalls_at_the_end_is_cut_too() -> None:
 
 
 async def test_43_others_are_unaffected_by_a_hundred_slow_ones() -> None:
-    """Slow heads, slow bodies, slow readers, silence: each costs only itself."""
+    """Slow heads, slow bodies, slow readers, silence: each costs only itself (own rule)."""
     async with gateway(ECHO, buffer=65536) as (gw, _):
         for n in range(100):
             client = await gw.client(buffer=8192)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import select
 from typing import TYPE_CHECKING
 
 import pytest
 
+from gateway.proxy.reach import ReachConfig
 from gateway.sandbox.model import State
 
 from .harness import Gateway, eventually, gateway
@@ -39,6 +41,23 @@ async def test_40_a_client_that_leaves_while_it_waits_frees_its_place(
         assert (line["status"], line["outcome"]) == (499, "gone")
         gw.sandboxes.boot("box")
         assert upstream.legs == []
+
+
+async def test_40_an_end_that_cannot_be_seen_frees_its_place_at_the_next_deadline() -> None:
+    """A FIN behind a full receive window is not to be seen; what waits is bounded all the same."""
+    reach = ReachConfig(wait_timeout=2.0)
+    async with gateway(ECHO, state=State.PAUSED, reach=reach, linger_timeout=0.2) as (gw, _):
+        gw.sandboxes.boots = False
+        client = await gw.client(buffer=65536)
+        sending = asyncio.create_task(client.send(gw.post("/", bytes(SIZE))))
+        await eventually(lambda: gw.waiting == 1)
+        writable = select.poll()
+        writable.register(client.sock, select.POLLOUT)
+        await eventually(lambda: not writable.poll(0))
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+        client.close()
+        await eventually(lambda: gw.waiting == gw.plane.in_flight == 0)
 
 
 async def test_40_a_client_that_leaves_while_its_port_is_dialled_is_gone() -> None:

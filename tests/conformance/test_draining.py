@@ -41,7 +41,7 @@ async def test_48_draining_lets_waiting_requests_finish_and_refuses_new_connecti
 
 
 async def test_48_a_drain_says_when_its_time_was_not_enough() -> None:
-    """What waits for longer than the drain may take is left to `close`, and that is told."""
+    """What waits for longer than a drain may take is left to `close`: that is told (own rule)."""
     async with gateway(ECHO, state=State.PAUSED) as (gw, _):
         gw.sandboxes.boots = False
         await gw.wait_with(gw.get())
@@ -60,7 +60,7 @@ async def test_48_a_request_that_was_read_is_not_lost_by_the_drain(turns: int) -
         client = await gw.client()
         await client.send(gw.get("/1"))
         await client.response()
-        client.sock.send(gw.post("/2", b"x"))
+        client.send_now(gw.post("/2", b"x"))
         for _ in range(turns):
             await asyncio.sleep(0)
         gw.plane.announce_drain()
@@ -73,7 +73,7 @@ async def test_48_a_request_that_was_read_is_not_lost_by_the_drain(turns: int) -
 
 
 async def test_48_the_end_of_a_response_that_is_still_on_its_way_is_not_cut_off() -> None:
-    """A request is not over when its last byte has been handed to the kernel's care."""
+    """RFC 9112 §9.6: a request is not over when the kernel has been given its last byte."""
     body = b"x" * 3_000_000
     async with gateway(always(ok(body))) as (gw, _):
         client = await gw.client(buffer=8192)
@@ -87,7 +87,7 @@ async def test_48_the_end_of_a_response_that_is_still_on_its_way_is_not_cut_off(
 
 
 async def test_48_a_head_that_is_half_there_may_be_finished() -> None:
-    """What a client has begun to send when the drain begins is taken to its end."""
+    """What a client has begun to send when the drain begins is taken to its end (own rule)."""
     async with gateway(ECHO) as (gw, _):
         client = await gw.client()
         request = gw.get("/slow")

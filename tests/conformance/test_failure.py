@@ -33,10 +33,10 @@ async def race(gw: Gateway, legs: list[Leg], request: bytes, turns: int) -> Mess
     client = await gw.client()
     await client.send(gw.get("/1"))
     assert (await client.response()).body == b"first"
-    client.sock.send(request)
+    client.send_now(request)
     for _ in range(turns):
         await asyncio.sleep(0)
-    legs[0].close()
+    legs[0].cut()
     return await client.response()
 
 
@@ -68,7 +68,7 @@ async def test_36_a_post_on_a_connection_found_dead_is_delivered_at_most_once(tu
 
 
 async def test_36_a_connection_that_was_closed_while_idle_is_not_used() -> None:
-    """Its end is seen at once: even a POST goes out on a fresh one."""
+    """RFC 9112 §9.5: its end is seen at once: even a POST goes out on a fresh one."""
 
     async def script(leg: Leg) -> None:
         await leg.send(ok(b"%d" % leg.number + (await leg.request()).body))
@@ -200,7 +200,7 @@ async def test_39_a_reset_in_a_body_without_a_length_is_an_abort() -> None:
 
 
 async def test_39_an_upstream_that_dies_before_its_head_is_502() -> None:
-    """Nothing was sent to the client yet: it gets an answer, and keeps its connection."""
+    """RFC 9110 §15.6.3: the client got nothing yet: it is answered and keeps its connection."""
 
     async def script(leg: Leg) -> None:
         await leg.request()

@@ -6,7 +6,9 @@ import asyncio
 
 import pytest
 
-from gateway.proxy.parser import RequestLimits
+from gateway.auth.access import AccessTokens
+from gateway.proxy.limits import RequestLimits
+from gateway.sandbox.model import Credential
 
 from .harness import Gateway, eventually, gateway
 from .upstream import ECHO, Leg, Upstream, answering
@@ -46,7 +48,12 @@ async def test_1_both_lengths_are_400_and_nothing_goes_upstream(swapped: bool) -
     [
         ["Content-Length: 5", "Content-Length: 5"],
         ["Content-Length: 5", "Content-Length: 6"],
+        ["Content-Length: 5", "content-LENGTH: 5"],
         ["Content-Length: 5, 5"],
+        ["Content-Length: 5\x0b"],
+        ["Content-Length: \x0c5"],
+        ["Content-Length : 5"],
+        ["Content-Length\t: 5"],
         ["Content-Length: +5"],
         ["Content-Length: 0x5"],
         ["Content-Length: -5"],
@@ -77,6 +84,13 @@ async def test_2_a_length_that_is_not_one_plain_number_is_400(lengths: list[str]
         (["Transfer-Encoding: chunked,"], 400),
         (["Transfer-Encoding: \x0bchunked"], 400),
         (["Transfer-Encoding: chunked\x0c"], 400),
+        (["Transfer-Encoding: \xa0chunked"], 400),
+        (['Transfer-Encoding: "chunked"'], 400),
+        (["Transfer-Encoding: chunked;q=1"], 400),
+        (["Transfer-Encoding : chunked"], 400),
+        (["Transfer-Encoding\t: chunked"], 400),
+        (["\x0bTransfer-Encoding: chunked"], 400),
+        (["X: a\x0bTransfer-Encoding: chunked"], 400),
         (["Transfer-Encoding:"], 400),
         (["Transfer-Encoding: identity"], 400),
         (["Transfer-Encoding: gzip"], 400),
@@ -89,7 +103,26 @@ async def test_3_a_coding_that_is_not_plain_chunked_is_refused(
     """RFC 9112 §6.1: an unknown coding is 501, one whose framing is in doubt 400."""
     async with gateway(ECHO) as (gw, upstream):
         request = gw.head("POST", "/", *codings) + chunked(BODY)
-        await refused(gw, upstream, request, *({status, 400}))
+        await refused(gw, upstream, request, status)
+
+
+@pytest.mark.parametrize(
+    ("field", "body"),
+    [
+        ("Transfer_Encoding: chunked", b""),
+        ("Content_Length: 99", b""),
+        ("X-Transfer-Encoding: chunked", b""),
+        ("Transfer-Encoding:\tCHUNKED", chunked(BODY)),
+    ],
+)
+async def test_3_what_only_looks_like_framing_frames_nothing(field: str, body: bytes) -> None:
+    """RFC 9112 §6.1: by its name alone; space around a value and the case of a coding are free."""
+    async with gateway(ECHO) as (gw, upstream):
+        client = await gw.client()
+        await client.send(gw.head("POST", "/1", field) + body + gw.get("/2"))
+        assert (await client.response()).body == b"POST /1 " + (BODY if body else b"")
+        assert (await client.response()).body == b"GET /2 "
+        assert b"_" not in upstream.received
 
 
 async def test_4_chunked_in_http_1_0_is_400() -> None:
@@ -111,6 +144,16 @@ async def test_4_chunked_in_http_1_0_is_400() -> None:
         b"5\nhello\r\n0\r\n\r\n",
         b"5;a\nhello\r\n0\r\n\r\n",
         b"5;a=\x00b\r\nhello\r\n0\r\n\r\n",
+        b"5;a\rb\r\nhello\r\n0\r\n\r\n",
+        b'5;a="\r\n"\r\nhello\r\n0\r\n\r\n',
+        b"5 \r\nhello\r\n0\r\n\r\n",
+        b"5\t;a\r\nhello\r\n0\r\n\r\n",
+        b"5_0\r\nhello\r\n0\r\n\r\n",
+        b"5\r\nhello\r0\r\n\r\n",
+        b"5\r\nhello0\r\n\r\n",
+        b"5\r\nhello\r\n0\r\nX: a\nTransfer-Encoding: chunked\r\n\r\n",
+        b"5\r\nhello\r\n0\r\nX : a\r\n\r\n",
+        b"5\r\nhello\r\n0\r\nX: a\r\n folded\r\n\r\n",
         b"5\r\nhello!\r\n0\r\n\r\n",
         b"5\r\nhello\n0\r\n\r\n",
         b"5\r\nhello\r\n0\n\n",
@@ -137,7 +180,7 @@ async def test_5_a_broken_chunk_is_400_and_never_the_end_of_a_body(chunks: bytes
 
 
 async def test_5_a_chunk_that_breaks_in_a_later_read_ends_the_upload() -> None:
-    """An error long after the head still ends the request, and frees what it held."""
+    """RFC 9112 §7.1: an error long after the head ends the request, and frees what it held."""
 
     async def script(leg: Leg) -> None:
         await leg.request()
@@ -170,7 +213,7 @@ async def test_6_an_endless_chunk_extension_is_bounded() -> None:
 
 
 async def test_6_endless_trailers_are_bounded() -> None:
-    """A trailer section is bounded as a header section is."""
+    """RFC 9112 §7.1.2: a trailer section is bounded as a header section is."""
     async with gateway(ECHO) as (gw, _):
         client = await gw.client()
         await client.send(gw.head("POST", "/", "Transfer-Encoding: chunked") + b"0\r\n")
@@ -186,8 +229,8 @@ async def test_6_endless_trailers_are_bounded() -> None:
 
 
 async def test_6_many_one_byte_chunks_cost_neither_memory_nor_one_write_each() -> None:
-    """A million of them arrive as a million bytes; chunk for chunk would be six times as many."""
-    count = 300_000
+    """A million arrive as a million bytes; chunk for chunk would be six times that (own rule)."""
+    count = 1_000_000
     async with gateway(answering(lambda request: ok(b"%d" % len(request.body)))) as (gw, upstream):
         client = await gw.client()
         await client.send(gw.head("POST", "/", "Transfer-Encoding: chunked"))
@@ -207,6 +250,10 @@ async def test_6_many_one_byte_chunks_cost_neither_memory_nor_one_write_each() -
         b"X-A: a\rb",
         b"X-A: a\nX-B: b",
         b"X-A: a\x00b",
+        b"X-A: a\x0bb",
+        b"X-A: a\x7fb",
+        b"X-A: b\r\n\n",
+        b"X-A: b\r\n\r",
         b"X-A\x00: b",
         b"X(A): b",
         b": b",
@@ -265,6 +312,19 @@ async def test_9_connection_cannot_name_away_what_the_gateway_relies_on() -> Non
         assert not request.has("connection")
 
 
+async def test_9_connection_cannot_name_away_a_credential_or_a_target() -> None:
+    """RFC 9110 §7.6.1: what the gateway itself judges is judged, whatever Connection names."""
+    route = {"credential": Credential(token="t0ken")}
+    async with gateway(ECHO, authenticator=AccessTokens(), route=route) as (gw, upstream):
+        gw.sandboxes.add("other", gw.sandboxes["box"].state)
+        named = "Connection: x-access-token, authorization, e2b-sandbox-id, x-forwarded-for, via"
+        assert (await gw.ask(gw.get("/", named, "X-Access-Token: wrong"))).status == 401
+        assert (await gw.ask(gw.get("/", named, "X-Access-Token: t0ken"))).status == 200
+        (request,) = upstream.requests
+        assert request.one("x-forwarded-for") == b"127.0.0.1"
+        assert request.one("via") == b"1.1 sandbox-gateway"
+
+
 async def test_12_crlf_before_a_request_is_ignored() -> None:
     """RFC 9112 §2.2: at least one empty line in front of a request line."""
     async with gateway(ECHO) as (gw, _):
@@ -294,7 +354,7 @@ async def test_12_pipelined_requests_are_answered_in_order() -> None:
 
 
 async def test_12_a_request_byte_by_byte_is_the_same_request() -> None:
-    """Where reads end means nothing."""
+    """Where reads end means nothing (own rule)."""
     async with gateway(ECHO) as (gw, upstream):
         client = await gw.client()
         head = gw.head("POST", "/x?y=1", "Transfer-Encoding: chunked")
@@ -306,7 +366,7 @@ async def test_12_a_request_byte_by_byte_is_the_same_request() -> None:
 
 
 async def test_12_a_body_limit_counts_over_the_whole_body() -> None:
-    """A chunked body has no length to be judged by: it is counted."""
+    """RFC 9110 §15.5.14: a chunked body has no length to be judged by: it is counted."""
     async with gateway(ECHO, limits=RequestLimits(max_body=1000)) as (gw, _):
         client = await gw.client()
         await client.send(gw.head("POST", "/", "Transfer-Encoding: chunked"))

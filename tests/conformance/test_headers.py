@@ -7,7 +7,7 @@ import secrets
 
 import pytest
 
-from gateway.auth.authenticator import AccessTokens
+from gateway.auth.access import AccessTokens
 from gateway.proxy.target import TargetConfig
 from gateway.sandbox.model import Credential
 
@@ -82,7 +82,7 @@ async def test_21_a_request_that_was_here_before_is_508(via: str) -> None:
 
 @pytest.mark.parametrize("via", ["1.1 my-sandbox-gateway", "1.1 a (sandbox-gateway)"])
 async def test_21_another_name_that_contains_ours_is_no_loop(via: str) -> None:
-    """The pseudonym is compared whole."""
+    """RFC 9110 §7.6.3: the pseudonym is compared whole."""
     async with gateway(ECHO) as (gw, _):
         assert (await gw.ask(gw.get("/", f"Via: {via}"))).status == 200
 
@@ -257,7 +257,7 @@ async def test_26_coded_bodies_are_bytes_both_ways(coding: str) -> None:
 
 
 async def test_26_nothing_is_invented() -> None:
-    """No User-Agent, no Accept-Encoding, no Date, no Server: only what the rules ask for."""
+    """No User-Agent, Accept-Encoding, Date or Server: only what the rules ask for (own rule)."""
     async with gateway(always(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")) as (gw, upstream):
         response = await gw.ask(gw.get("/"))
         assert response.fields == [(b"Content-Length", b"0")]

@@ -93,7 +93,7 @@ async def test_28_a_1_0_client_gets_no_interim_response() -> None:
 
 
 async def test_28_interim_responses_without_end_are_502() -> None:
-    """A bound on what may come before a response."""
+    """A bound on what may come before a response (own rule)."""
     async with gateway(always(b"HTTP/1.1 102 Processing\r\n\r\n" * 1000)) as (gw, _):
         assert (await gw.ask(gw.get("/"))).status == 502
 
@@ -255,7 +255,7 @@ async def test_31_a_1_0_client_gets_no_chunks_and_a_connection_as_it_asked(keep:
 
 
 async def test_31_httpx_and_its_connection_pool_are_at_home() -> None:
-    """An everyday client: bodies both ways, streaming, HEAD, keep-alive."""
+    """An everyday client: bodies both ways, streaming, HEAD, keep-alive (own rule)."""
     async with gateway(ECHO, state=State.PAUSED) as (gw, upstream):
         headers = {"e2b-sandbox-id": "box", "e2b-sandbox-port": str(gw.port)}
         base = f"http://127.0.0.1:{gw.address[1]}"

@@ -7,8 +7,9 @@ import time
 
 import pytest
 
-from gateway.auth.authenticator import AccessTokens, ScopedTokens
-from gateway.auth.scoped import mint
+from gateway.auth.access import AccessTokens
+from gateway.auth.scoped import ScopedTokens, mint
+from gateway.proxy.target import TargetConfig
 from gateway.sandbox.model import Credential, State
 from gateway.upstream.addresses import AddressGuard
 
@@ -26,11 +27,13 @@ from .wire import ok
 )
 async def test_52_a_port_that_is_none_is_400_in_every_scheme(port: str) -> None:
     """Plain ASCII digits from 1 to 65535, and nothing is dialled otherwise."""
-    async with gateway(ECHO) as (gw, upstream):
+    async with gateway(ECHO, targets=TargetConfig(host_suffixes=("s.example",))) as (gw, upstream):
         raw = port.encode()
         by_header = gw.get("/").replace(b"Port: %d" % gw.port, b"Port: %b" % raw)
+        by_agent = b"GET / HTTP/1.1\r\nHost: a\r\nX-Sandbox-Id: box\r\nX-Sandbox-Port: %b\r\n\r\n"
+        by_host = b"GET / HTTP/1.1\r\nHost: %b-box.s.example\r\n\r\n" % raw
         by_path = b"GET /kruise/box/%b/ HTTP/1.1\r\nHost: a\r\n\r\n" % raw.replace(b" ", b"%20")
-        for request in (by_header, by_path):
+        for request in (by_header, by_agent % raw, by_host, by_path):
             response = await gw.ask(request)
             assert response.status == 400
             assert response.reason in {"invalid_target", "bad_request"}
@@ -52,6 +55,9 @@ async def test_52_a_port_that_is_none_is_400_in_every_scheme(port: str) -> None:
         "::ffff:127.0.0.1",
         "::ffff:10.0.0.1",
         "2002:7f00:1::",
+        "64:ff9b::7f00:1",
+        "::127.0.0.1",
+        "fe80::1%lo",
         "localhost",
         "127.0.0.1:80",
         "0x7f000001",
@@ -166,7 +172,7 @@ async def test_54_a_token_that_is_none_is_401_and_wakes_nothing(fault: str) -> N
 
 
 async def test_54_a_token_for_another_sandbox_is_403() -> None:
-    """By name and by uid: a token does not outlive its sandbox's namesake."""
+    """RFC 9110 §15.5.4: by name and by uid: a token does not outlive its sandbox's namesake."""
     auth = ScopedTokens(KEYS)
     async with gateway(ECHO, state=State.PAUSED, authenticator=auth) as (gw, upstream):
         gw.sandboxes.add("other", State.PAUSED)
@@ -184,7 +190,7 @@ async def test_54_a_token_for_another_sandbox_is_403() -> None:
 
 
 async def test_54_two_tokens_in_one_request_are_401() -> None:
-    """Which of the two would count is not to be guessed."""
+    """Which of the two would count is not to be guessed (own rule)."""
     async with gateway(ECHO, authenticator=ScopedTokens(KEYS)) as (gw, _):
         field = f"E2b-Traffic-Access-Token: {token()}"
         assert (await gw.ask(gw.get("/", field, field))).status == 401
@@ -192,7 +198,7 @@ async def test_54_two_tokens_in_one_request_are_401() -> None:
 
 @pytest.mark.parametrize("to", ["box", "tokenless", "nobody"])
 async def test_54_a_bad_access_token_tells_nothing_of_what_exists(to: str) -> None:
-    """A sandbox, one without a token and none at all answer alike, byte for byte."""
+    """A sandbox, one without a token and none at all answer alike, byte for byte (own rule)."""
     route = {"credential": Credential(token="right")}
     async with gateway(ECHO, authenticator=AccessTokens(), route=route) as (gw, upstream):
         gw.sandboxes.add("tokenless", State.RUNNING)
@@ -202,9 +208,6 @@ async def test_54_a_bad_access_token_tells_nothing_of_what_exists(to: str) -> No
             assert response.status == 401
             assert (response.fields, response.body) == (expected.fields, expected.body)
         assert upstream.received == b""
-
-
-# ---- 55: waits for the JWT mode ----------------------------------------------------------------
 
 
 # ---- 56 ----------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gateway.proxy.parser import RequestLimits
+from gateway.proxy.limits import RequestLimits
 from gateway.proxy.reach import ReachConfig
 from gateway.proxy.target import TargetConfig
 
@@ -44,7 +44,7 @@ async def test_13_another_version_is_400_or_505(version: bytes) -> None:
 
 
 async def test_13_a_simple_request_without_a_version_is_400() -> None:
-    """HTTP/0.9 has no version at all."""
+    """RFC 9112 §3: HTTP/0.9 has no version at all."""
     async with gateway(ECHO) as (gw, upstream):
         await refused(gw, upstream, b"GET /\r\n\r\n", 400, 505)
 
@@ -200,7 +200,7 @@ async def test_17_a_target_arrives_byte_for_byte(target: str) -> None:
 
 
 async def test_17_the_rest_of_a_path_that_names_its_sandbox_arrives_byte_for_byte() -> None:
-    """What remains when the name is taken off is as it was."""
+    """What remains when the name is taken off is as it was (own rule)."""
     async with gateway(ECHO) as (gw, upstream):
         for rest in ("", "//x", "%2F?a=%2F", "../y", "?q"):
             request = f"GET /kruise/box/{gw.port}/{rest} HTTP/1.1\r\nHost: a.example\r\n\r\n"
@@ -242,7 +242,7 @@ async def test_18_a_large_head_is_431(fields: list[str]) -> None:
 
 @pytest.mark.parametrize("endless", [b"a", b"X-A: a\r\n", b"X-A: "])
 async def test_18_an_endless_head_is_cut_off_while_it_comes(endless: bytes) -> None:
-    """Nothing is gathered beyond the limits, wherever in the head it comes."""
+    """RFC 6585 §5: nothing is gathered beyond the limits, wherever in the head it comes."""
     async with gateway(ECHO, limits=LIMITS) as (gw, _):
         client = await gw.client()
         await client.send(b"GET /" if endless == b"a" else b"GET / HTTP/1.1\r\n")
@@ -325,7 +325,7 @@ async def test_19_a_problem_is_json_and_a_browser_gets_a_page() -> None:
 
 
 async def test_19_a_long_path_is_cut_in_the_log() -> None:
-    """A log line is bounded whatever was asked for; a query is never in it."""
+    """A log line is bounded whatever was asked for; a query is never in it (own rule)."""
     async with gateway(ECHO) as (gw, _):
         await gw.ask(gw.get("/" + "a" * 8000 + "?token=secret"))
         (line,) = gw.log()
@@ -334,7 +334,7 @@ async def test_19_a_long_path_is_cut_in_the_log() -> None:
 
 
 async def test_19_what_names_no_sandbox_is_told_so() -> None:
-    """`/healthz` alone is the gateway's own, and only where no target is named."""
+    """`/healthz` alone is the gateway's own, and only where no target is named (own rule)."""
     targets = TargetConfig(host_suffixes=("sandboxes.example",))
     async with gateway(ECHO, targets=targets) as (gw, upstream):
         health = await gw.ask(b"GET /healthz HTTP/1.1\r\nHost: gateway.example\r\n\r\n")

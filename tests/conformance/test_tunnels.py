@@ -150,7 +150,7 @@ async def test_32_a_refused_upgrade_is_relayed_and_the_connection_goes_on() -> N
 
 
 async def test_32_a_websocket_library_sees_a_refusal_as_such() -> None:
-    """The status and the body are the sandbox's."""
+    """RFC 6455 §4.1: the status and the body are the sandbox's."""
     async with gateway(always(b"HTTP/1.1 403 No\r\nContent-Length: 2\r\n\r\nno")) as (gw, _):
         with pytest.raises(InvalidStatus) as refusal:
             async with connect(url(gw), proxy=None):
@@ -160,7 +160,7 @@ async def test_32_a_websocket_library_sees_a_refusal_as_such() -> None:
 
 
 async def test_32_an_upgrade_with_a_body_is_400() -> None:
-    """Parsers differ on where such a body ends: it is not guessed at."""
+    """Parsers differ on where such a body ends: it is not guessed at (own rule)."""
     async with gateway(ECHO) as (gw, upstream):
         request = gw.head("POST", "/", *UPGRADE, "Content-Length: 5") + b"hello"
         assert (await gw.ask(request)).status == 400
@@ -211,7 +211,7 @@ async def open_tunnel(gw: Gateway) -> Client:
 
 
 async def test_34_a_tunnel_outlives_the_timeouts_of_requests() -> None:
-    """Only silence ends it: its own idle limit."""
+    """Only silence ends it: its own idle limit (own rule)."""
     timeouts = Timeouts(progress=0.1, response_head=0.1, tunnel_idle=30.0)
     async with gateway(
         tunnel_echo, timeouts=timeouts, head_timeout=0.1, keep_alive_timeout=0.1
@@ -223,7 +223,7 @@ async def test_34_a_tunnel_outlives_the_timeouts_of_requests() -> None:
 
 
 async def test_34_a_silent_tunnel_ends_on_its_idle_limit() -> None:
-    """Both sides are closed, and the request is over."""
+    """Both sides are closed, and the request is over (own rule)."""
     async with gateway(tunnel_echo, timeouts=Timeouts(tunnel_idle=0.2)) as (gw, _):
         client = await open_tunnel(gw)
         await client.send(b"x")
@@ -255,7 +255,7 @@ async def test_34_a_drain_closes_websockets_with_1012() -> None:
 
 
 async def test_34_in_the_middle_of_a_frame_a_drain_just_closes() -> None:
-    """A close frame inside another frame would be taken for its content."""
+    """RFC 6455 §5.1: a close frame inside another frame would be taken for its content."""
 
     async def script(leg: Leg) -> None:
         await leg.head()
@@ -271,7 +271,7 @@ async def test_34_in_the_middle_of_a_frame_a_drain_just_closes() -> None:
 
 
 async def test_34_a_tunnel_ends_with_either_side() -> None:
-    """The other side learns of it at once."""
+    """The other side learns of it at once (own rule)."""
     for leaving in ("client", "sandbox"):
         async with gateway(tunnel_echo) as (gw, upstream):
             client = await open_tunnel(gw)

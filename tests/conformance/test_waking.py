@@ -262,6 +262,42 @@ async def test_50_a_dial_that_took_its_time_checks_the_route_again() -> None:
         listener.close()
 
 
+async def test_50_an_address_that_another_sandbox_claims_is_looked_up_before_a_dial() -> None:
+    """The watch lags: both are at one address. What was sent there would reach the new tenant."""
+    async with gateway(ECHO) as (gw, upstream):
+        gw.sandboxes.add("old", State.RUNNING)
+        gw.sandboxes.watching = False
+        gw.sandboxes.pause("old")
+        gw.sandboxes.watching = True
+        gw.sandboxes.add("new", State.RUNNING)
+        gw.sandboxes.boots = False
+        (client,) = await gw.wait_with(gw.post("/", b"secret", to="old"))
+        assert upstream.received == b""
+        gw.sandboxes.delete("new")
+        gw.sandboxes.boot("old")
+        assert (await client.response("POST")).body == b"POST / secret"
+
+
+async def test_50_two_that_share_their_address_in_truth_are_both_reached() -> None:
+    """Pods in the network of their node do: once looked up, the claim stands."""
+    async with gateway(ECHO) as (gw, _):
+        gw.sandboxes.add("one", State.RUNNING)
+        gw.sandboxes.add("two", State.RUNNING)
+        for name in ("one", "two", "box"):
+            assert (await gw.ask(gw.get("/", to=name))).status == 200
+
+
+async def test_50_with_the_api_away_an_address_in_doubt_is_not_dialled() -> None:
+    """To guess could give one tenant's bytes to another."""
+    async with gateway(ECHO) as (gw, upstream):
+        gw.sandboxes.add("new", State.RUNNING)
+        gw.sandboxes.away = True
+        response = await gw.ask(gw.post("/", b"secret"), "POST")
+        assert (response.status, response.reason) == (502, "sandbox_unreachable")
+        assert upstream.legs == []
+        assert (await gw.ask(gw.get("/", to="new"))).status == 200
+
+
 async def test_51_a_waiting_request_is_not_delivered_to_a_new_sandbox_of_the_same_name() -> None:
     """A request is bound to the uid it was admitted to."""
     async with gateway(ECHO, state=State.PAUSED) as (gw, upstream):

@@ -9,13 +9,13 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from cluster.faultapi import LIST, WATCH, FaultApi, fails, frame, hangs, resets, watches
 
 from gateway.cluster.cluster import Cluster
 from gateway.cluster.config import ClusterConfig
 from gateway.dialects.native import Native
 from gateway.sandbox.registry import Registry
 from gateway.telemetry.instruments import Instruments
+from tests.cluster.faultapi import LIST, WATCH, FaultApi, fails, frame, hangs, resets, watches
 
 from .harness import Gateway, eventually, gateway
 from .upstream import ECHO

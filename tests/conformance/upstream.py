@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from typing import TYPE_CHECKING
 
 from .wire import Message, Wire, ok
@@ -31,9 +32,12 @@ class Leg(Wire):
 class Upstream:
     """Listens, runs `script` once for each connection, and closes the connection after it."""
 
-    def __init__(self, script: Script, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self, script: Script, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None
+    ) -> None:
         self.script = script
         self.host = host
+        self.tls = tls
         self.backlog = 4096
         self.legs: list[Leg] = []
         self.requests: list[Message] = []
@@ -97,8 +101,10 @@ class Upstream:
 
     async def _run(self, leg: Leg) -> None:
         try:
+            if self.tls is not None:
+                await leg.encrypt(self.tls)
             await self.script(leg)
-        except (EOFError, ConnectionError, TimeoutError):
+        except (EOFError, ConnectionError, TimeoutError, ssl.SSLError):
             pass  # the gateway closed: whether it should have is for the test to say
         except AssertionError as failure:
             self._failures.append(failure)

@@ -6,13 +6,17 @@ Messages are read by a few lines of their own, which share nothing with the gate
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 import struct
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from .tls_end import TlsEnd
+
 if TYPE_CHECKING:
+    import ssl
     from typing import Self
 
 #: Seconds that any single wait of a test may take.
@@ -70,17 +74,39 @@ class Wire:
         self.sock = sock
         self.received = bytearray()
         self._unread = bytearray()
+        self._tls: TlsEnd | None = None
 
     # ---- bytes
 
+    async def encrypt(self, context: ssl.SSLContext, server_name: str | None = None) -> None:
+        """Speak TLS from now on; without a name to be proved, as the server."""
+        self._tls = TlsEnd(self.sock, context, server_name)
+        async with asyncio.timeout(PATIENCE):
+            await self._tls.shake_hands()
+
+    @property
+    def chosen_protocol(self) -> str | None:
+        """What ALPN chose."""
+        return self._tls.chosen_protocol if self._tls is not None else None
+
     async def send(self, data: bytes) -> None:
         async with asyncio.timeout(PATIENCE):
-            await asyncio.get_running_loop().sock_sendall(self.sock, data)
+            if self._tls is None:
+                await asyncio.get_running_loop().sock_sendall(self.sock, data)
+            else:
+                await self._tls.send(data)
+
+    def send_now(self, data: bytes) -> None:
+        """Give little to the kernel before anything else happens."""
+        self.sock.send(data if self._tls is None else self._tls.seal(data))
 
     async def fill(self) -> bool:
         """Receive something; return whether there was anything before the end."""
         async with asyncio.timeout(PATIENCE):
-            data = await asyncio.get_running_loop().sock_recv(self.sock, _READ)
+            if self._tls is None:
+                data = await asyncio.get_running_loop().sock_recv(self.sock, _READ)
+            else:
+                data = await self._tls.receive()
         self.received += data
         self._unread += data
         return bool(data)
@@ -166,18 +192,37 @@ class Wire:
 
     async def _chunks(self) -> bytes:
         body = bytearray()
-        while size := int((await self.until(b"\r\n"))[:-2], 16):
-            body += await self.exactly(size)
-            assert await self.exactly(2) == b"\r\n"
+        while chunk := await self.chunk():
+            body += chunk
         return bytes(body)
+
+    async def chunk(self) -> bytes:
+        """Return the next chunk; nothing is the last, whose trailers are still to come."""
+        size = int((await self.until(b"\r\n"))[:-2], 16)
+        if not size:
+            return b""
+        data = await self.exactly(size)
+        assert await self.exactly(2) == b"\r\n"
+        return data
 
     # ---- ends
 
     def half_close(self) -> None:
+        self._say_farewell()
         self.sock.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
+        self._say_farewell()
         self.sock.close()
+
+    def cut(self) -> None:
+        """Close without a farewell, which over plain TCP is a clean end all the same."""
+        self.sock.close()
+
+    def _say_farewell(self) -> None:
+        if self._tls is not None and self.sock.fileno() >= 0:
+            with contextlib.suppress(OSError):
+                self.sock.send(self._tls.farewell())
 
     def reset(self) -> None:
         """Close by an RST."""

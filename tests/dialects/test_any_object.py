@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gateway.dialects.kruise import Kruise
 from gateway.dialects.native import Native
 from gateway.sandbox.errors import MalformedObject, NotResumable
-from gateway.sandbox.model import State
+from gateway.sandbox.model import State, UpstreamTls
 
 from .objects import (
     NOW,
@@ -207,3 +207,12 @@ def test_only_what_runs_has_an_address_and_patches_settle(
         assert (patch is None) == (paused is (patch_of == dialect.standby_patch))
         if patch is not None:
             assert patch_of(merged(raw, patch), NOW) is None
+
+
+@pytest.mark.parametrize(("dialect", "raw"), SAMPLES, ids=lambda one: getattr(one, "name", ""))
+def test_any_object_may_ask_for_tls_and_none_does_by_itself(
+    dialect: Dialect, raw: RawObject
+) -> None:
+    assert dialect.route(raw).tls is None
+    path = ("metadata", "annotations", "sandbox-gateway.dev/upstream-tls")
+    assert dialect.route(with_field(raw, path, "8443")).tls == UpstreamTls(frozenset({8443}))

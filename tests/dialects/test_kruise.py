@@ -537,3 +537,16 @@ def test_the_token_is_the_runtimes_or_else_what_our_annotation_says(
     annotations: dict[str, str], credential: Credential | None
 ) -> None:
     assert DIALECT.route(with_field(up(), ANNOTATIONS, annotations)).credential == credential
+
+
+@pytest.mark.parametrize(
+    ("value", "required", "faults"),
+    [(None, False, 0), ("false", False, 0), ("true", True, 0), ("True", True, 1), ("", True, 1)],
+)
+def test_a_sandbox_may_ask_for_a_jwt_and_a_typo_opens_it_to_nothing_less(
+    value: str | None, required: bool, faults: int
+) -> None:
+    annotations = {} if value is None else {kruise.JWT_AUTH: value}
+    route = DIALECT.route(with_field(up(), ANNOTATIONS, annotations))
+    assert route.requires_jwt is required
+    assert [one.field for one in route.problems] == [kruise.JWT_AUTH] * faults

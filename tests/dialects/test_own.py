@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.dialects import own
-from gateway.sandbox.model import Credential, Problem, WakePolicy
+from gateway.sandbox.model import Credential, Problem, UpstreamTls, WakePolicy
 
 HEX = "0123456789abcdef" * 4
 
@@ -151,3 +151,58 @@ def test_no_text_at_all_makes_reading_fail_and_only_true_enables(
     assert found.ports is not None
     assert all(1 <= port <= 65535 for port in found.ports)
     assert found.credential == Credential()
+
+
+# ---- TLS -----------------------------------------------------------------------------------------
+
+SEALED = UpstreamTls()
+
+
+@pytest.mark.parametrize(
+    ("value", "tls"),
+    [
+        ("true", SEALED),
+        ("false", None),
+        ("8443", UpstreamTls(frozenset({8443}))),
+        ("8443, 9443", UpstreamTls(frozenset({8443, 9443}))),
+    ],
+)
+def test_upstream_tls_is_for_every_port_for_some_or_for_none(
+    value: str, tls: UpstreamTls | None
+) -> None:
+    assert read(upstream_tls=value) == own.Annotations(tls=tls)
+
+
+@pytest.mark.parametrize("value", ["", "True", "yes", "on", "0", "70000", "8443;9443", "8443,x"])
+def test_any_other_upstream_tls_is_never_plain_text_and_is_reported(value: str) -> None:
+    found = read(upstream_tls=value)
+    assert found.tls == SEALED
+    (problem,) = found.problems
+    assert problem.field == own.UPSTREAM_TLS
+    assert problem.message.endswith("every port is asked by TLS")
+
+
+def test_a_server_name_is_proved_in_the_place_of_the_address() -> None:
+    found = read(upstream_tls="8443", upstream_tls_server_name="Box.internal")
+    assert found == own.Annotations(tls=UpstreamTls(frozenset({8443}), "Box.internal"))
+    assert read(upstream_tls="false", upstream_tls_server_name="box") == own.Annotations()
+
+
+def test_a_server_name_alone_is_tls_on_every_port_and_is_reported() -> None:
+    found = read(upstream_tls_server_name="box.internal")
+    assert found.tls == UpstreamTls(None, "box.internal")
+    assert [problem.field for problem in found.problems] == [own.UPSTREAM_TLS]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", ".box", "box.", "a b", "*.box", "-box", "b\u00f6x", "box\n", "a" * 64, "a." * 127 + "a"],
+)
+def test_a_server_name_that_is_none_leaves_the_address_to_be_proved(name: str) -> None:
+    found = read(upstream_tls="true", upstream_tls_server_name=name)
+    assert found.tls == SEALED
+    assert [problem.field for problem in found.problems] == [own.SERVER_NAME]
+
+
+def test_equal_readings_are_one_object() -> None:
+    assert read(upstream_tls="8443").tls is read(upstream_tls="8443").tls

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from gateway.proxy.limits import SPECIAL, RequestLimits
 from gateway.proxy.message import Findings, RequestHead
-from gateway.proxy.parser import SPECIAL, RequestLimits, RequestParser
+from gateway.proxy.parser import RequestParser
 from gateway.sandbox.errors import GatewayError
 from gateway.upstream.field_names import FieldNames
 
@@ -100,9 +101,13 @@ def read(*pieces: bytes, parser: RequestParser | None = None, **limits: int) -> 
             seen.tail += piece
             continue
         messages, seen.upgraded, seen.tail = reader.feed_data(piece)
-        for head, body in messages:
-            seen.heads.append(type(head) if isinstance(head, GatewayError) else head)
-            bodies.append(body)
+        while messages:
+            for head, body in messages:
+                seen.heads.append(type(head) if isinstance(head, GatewayError) else head)
+                bodies.append(body)
+            if seen.upgraded:
+                break
+            messages, seen.upgraded, seen.tail = reader.feed_data(b"")  # what was put off
     for body in bodies:
         gathered = Gathered()
         body.attach(gathered)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec import structs
 
-from gateway.auth.authenticator import AccessTokens, NoAuth, ScopedTokens
-from gateway.auth.scoped import mint
+from gateway.auth.access import AccessTokens
+from gateway.auth.authenticator import NoAuth
+from gateway.auth.scoped import ScopedTokens, mint
 from gateway.proxy.admission import Admission, Admitted
 from gateway.proxy.target import Target
 from gateway.sandbox.errors import (
@@ -277,3 +278,12 @@ def test_that_two_schemes_agree_is_asked_each_time() -> None:
     desk.registry.apply(structs.replace(TWIN, id="another"))
     with pytest.raises(InvalidTarget):
         desk.again()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_sandbox_that_asks_for_a_jwt_is_forbidden_to_all_who_showed_less(mode: str) -> None:
+    asking = structs.replace(BOX, requires_jwt=True)
+    assert isinstance(refusal(BY_ID, mode=mode, routes=(asking,)), Forbidden)
+    if mode not in ("none", "access-token, tokenless"):
+        bad = shown(refusal(BY_ID, mode=mode, routes=(asking,), fields={}))
+        assert bad == shown(refusal(UNKNOWN, mode=mode, fields={}))

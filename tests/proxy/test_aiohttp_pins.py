@@ -6,9 +6,10 @@ which part of the front has to follow; until it does, keep the older aiohttp.
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import inspect
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import aiohttp
 import pytest
@@ -16,7 +17,11 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE, RequestHandler
 from aiohttp.web_server import Server
 
+from gateway.proxy import client, front
+from gateway.proxy.body import RequestBody
+from gateway.proxy.parser import READ_AHEAD, RequestParser
 from gateway.proxy.request import CLOSED, KEPT, Done
+from gateway.proxy.request import Request as OurRequest
 
 
 class Parser:
@@ -187,16 +192,91 @@ def test_the_version_is_one_that_these_pins_were_made_for() -> None:
     )
 
 
+#: What our two classes take from aiohttp's: names that they read or call, and methods that they
+#: replace. One that is not here is not pinned: add it, and a test below of what it does.
+TAKEN: Final = {
+    client.Connection: {
+        "_drain_helper", "_loop", "_messages", "_parser", "_waiter", "force_close", "set_parser",
+        "writing_paused",
+    },
+    front.Front: {"_loop", "connections", "shutdown"},
+}  # fmt: skip
+REPLACED: Final = {
+    client.Connection: {
+        "connection_made", "connection_lost", "data_received", "pause_writing", "resume_writing",
+        "_pause_transport_reading", "_resume_transport_reading", "handle_error", "log_exception",
+    },
+    front.Front: set(),
+}  # fmt: skip
+
+
+def names_of_self(of: type) -> set[str]:
+    """Return every attribute of `self` that the source of a class reads, calls or sets."""
+    (tree,) = ast.parse(inspect.getsource(of)).body
+    return {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "self"
+    }
+
+
+async def theirs(ours: type) -> set[str]:
+    """Return the names of what ours is made of, as aiohttp makes it."""
+    stage = Stage()
+    made = stage.server if ours is front.Front else stage.connection
+    await stage.leave()
+    return set(dir(made)) - {"calls"}
+
+
+@pytest.mark.parametrize("ours", TAKEN, ids=lambda ours: ours.__name__)
+async def test_every_inherited_name_that_is_relied_on_is_pinned(ours: type) -> None:
+    used = (names_of_self(ours) & await theirs(ours)) - set(vars(ours))
+    assert used == TAKEN[ours], "pin what is new; what is missing is gone from aiohttp or unused"
+
+
+@pytest.mark.parametrize("ours", REPLACED, ids=lambda ours: ours.__name__)
+async def test_no_name_of_ours_replaces_one_of_theirs_by_accident(ours: type) -> None:
+    own = {name for name in vars(ours) if not name.startswith("__")}
+    own |= names_of_self(ours) - TAKEN[ours]
+    assert own & await theirs(ours) == REPLACED[ours], (
+        "aiohttp has a name that was ours: rename ours"
+    )
+
+
 @pytest.mark.parametrize(
-    "name",
+    ("owner", "names"),
     [
-        "_loop", "_parser", "_messages", "_waiter", "_payload_parser", "_message_tail", "_upgraded",
-        "_task_handler", "_current_request", "_force_close", "_keepalive", "transport",
+        (RequestHandler, {"manager", "loop", "access_log", "keepalive_timeout", "lingering_time"}),
+        (Server, {"handler", "request_factory", "handler_cancellation"}),
     ],
-)  # fmt: skip
+)
+def test_a_constructor_takes_what_it_is_given(owner: type, names: set[str]) -> None:
+    known = set(inspect.signature(owner.__init__).parameters)  # type: ignore[misc]
+    assert names <= known, f"{owner.__name__} is made by Connection's or Front's constructor"
+
+
+@pytest.mark.parametrize(
+    ("ours", "stands_for_it", "more"),
+    [
+        (RequestParser, Parser, {"feed_eof"}),
+        (RequestBody, Payload, set()),
+        (OurRequest, Request, {"_task"}),
+        (Done, Done, {"keep_alive", "prepare", "write_eof"}),
+    ],
+)
+def test_what_is_called_of_a_stand_in_ours_has_too(
+    ours: type, stands_for_it: type, more: set[str]
+) -> None:
+    called = {name for name in vars(stands_for_it) if not name.startswith("__")} | more
+    assert called <= set(dir(ours)), f"aiohttp asks {ours.__name__} for it"
+
+
+@pytest.mark.parametrize("name", sorted(TAKEN[client.Connection]))
 async def test_a_connection_has_the_attribute(name: str) -> None:
     stage = Stage()
-    assert hasattr(stage.connection, name), f"{name} is gone: gateway/proxy/client.py reads it"
+    assert hasattr(stage.connection, name), f"{name} is gone: proxy/client or exchange needs it"
     await stage.leave()
 
 
@@ -435,4 +515,30 @@ async def test_a_writer_that_is_full_is_told_by_this_property() -> None:
     stage.connection.resume_writing()
     paused.append(stage.connection.writing_paused)
     assert paused == [True, False], "Exchange.run reads it"
+    await stage.leave()
+
+
+async def test_a_full_writer_is_waited_for_and_its_end_wakes_who_waits() -> None:
+    stage = Stage()
+    stage.connection.pause_writing()
+    waiting = asyncio.create_task(stage.connection._drain_helper())
+    await turns()
+    assert not waiting.done(), "Connection.drained waits by it"
+    stage.connection.resume_writing()
+    await waiting
+    await stage.leave()
+
+
+async def test_a_drained_queue_asks_for_what_was_put_off() -> None:
+    assert MAX_MSG_QUEUE_SIZE == READ_AHEAD, "the parser puts off what is beyond the queue"
+    stage = Stage()
+    stage.gate = asyncio.Event()
+    await stage.feed(*((n, Payload()) for n in range(MAX_MSG_QUEUE_SIZE)))
+    stage.parser.calls.clear()
+    stage.gate.set()
+    for _ in range(40):
+        await turns()
+    assert ("feed_data", b"") in stage.parser.calls, (
+        "RequestParser.feed_data goes on when it is given nothing"
+    )
     await stage.leave()

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.auth.authenticator import AccessTokens
+from gateway.auth.access import AccessTokens
 from gateway.proxy.headers import (
     Peer,
     client_head,
@@ -19,7 +19,8 @@ from gateway.proxy.headers import (
     upstream_fields,
     upstream_head,
 )
-from gateway.proxy.parser import SPECIAL, RequestLimits, RequestParser
+from gateway.proxy.limits import SPECIAL, RequestLimits
+from gateway.proxy.parser import RequestParser
 from gateway.proxy.target import TargetConfig
 from gateway.upstream.field_names import FieldNames
 from gateway.upstream.response import ResponseHead

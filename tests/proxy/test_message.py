@@ -4,8 +4,12 @@ from .heads import make_head
 
 
 def test_a_head_knows_about_how_much_memory_it_keeps() -> None:
-    head = make_head(target=b"/abc", lines=[b"X: y\r\n", b"Z: w\r\n"])
-    assert head.size == 4 + 6 + 6
+    head = make_head(
+        target=b"/abc",
+        lines=[b"X: y\r\n", b"Z: w\r\n"],
+        special={b"host": [b"a.b"], b"via": [b"1.1 a", b"1.1 b"]},
+    )
+    assert head.size == 4 + 6 + 6 + 3 + 5 + 5
 
 
 def test_the_first_of_a_special_field_counts() -> None:

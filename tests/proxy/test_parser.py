@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.proxy.body import HIGH_WATER
+from gateway.proxy.limits import SPECIAL, RequestLimits
 from gateway.proxy.message import RequestHead
-from gateway.proxy.parser import SPECIAL, Phase, RequestLimits, RequestParser
+from gateway.proxy.parser import READ_AHEAD, Phase, RequestParser
 from gateway.sandbox.errors import (
     BadRequest,
     GatewayError,
@@ -20,6 +21,7 @@ from gateway.sandbox.errors import (
     PayloadTooLarge,
     RequestTimeout,
     UriTooLong,
+    VersionNotSupported,
 )
 from gateway.upstream.field_names import FieldNames
 
@@ -519,9 +521,14 @@ STREAMS = [
 
 
 def comparable(seen: Read) -> Any:
-    """Reads may cut a body into other pieces; nothing else may differ."""
+    """Reads may cut a body into other pieces; nothing else may differ.
+
+    But of a request without a version llhttp tells another one if it comes right after an upgrade
+    that was not passed on: it is refused both ways.
+    """
+    heads = [BadRequest if one is VersionNotSupported else one for one in seen.heads]
     bodies = [(body.data, body.trailers, body.error) for body in seen.bodies]
-    return seen.heads, bodies, seen.upgraded, seen.tail
+    return heads, bodies, seen.upgraded, seen.tail
 
 
 @settings(deadline=None, max_examples=200)
@@ -685,3 +692,46 @@ def test_what_is_admitted_h11_reads_the_same_way(
 
 def _shadows(name: bytes) -> bool:
     return b"_" in name and name.lower().replace(b"_", b"-") in SPECIAL
+
+
+# ---- reading ahead -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("between", [GET, POST, CHUNKED], ids=["get", "post", "chunked"])
+def test_what_is_far_ahead_stays_bytes_until_it_is_asked_for(between: bytes) -> None:
+    parser, raw = make_parser(), between * 5000
+    messages, _, _ = parser.feed_data(raw)
+    assert READ_AHEAD <= len(messages) < 400
+    assert parser.kept_bytes > len(raw) / 2
+    taken = len(messages)
+    while messages:
+        messages, _, _ = parser.feed_data(b"")
+        assert len(messages) < 400
+        taken += len(messages)
+    assert taken == 5000
+    assert parser.kept_bytes == 0
+
+
+def test_what_comes_meanwhile_is_read_behind_it() -> None:
+    parser = make_parser()
+    parser.feed_data(GET * 1000)
+    assert parser.feed(POST) is None
+    taken = list(iter(lambda: parser.feed_data(b"")[0], []))
+    (last, _) = taken[-1][-1]
+    assert isinstance(last, RequestHead)
+    assert last.method == b"POST"
+
+
+def test_nothing_that_was_put_off_is_read_once_the_connection_closes() -> None:
+    parser = make_parser()
+    parser.feed_data(GET * 1000)
+    parser.stop()
+    assert parser.feed_data(b"") == ([], False, b"")
+    assert parser.kept_bytes == 0
+
+
+def test_an_upgrade_far_into_a_read_keeps_its_bytes() -> None:
+    early = bytes(range(256)) * 40
+    raw = POST.replace(b"abc", b"x" * 3000).replace(b"Length: 3", b"Length: 3000") + UPGRADE + early
+    messages, upgraded, rest = make_parser().feed_data(raw)
+    assert (len(messages), upgraded, rest) == (2, True, early)

@@ -14,9 +14,11 @@ from msgspec import structs
 
 from gateway.proxy.admission import Admitted
 from gateway.proxy.body import RequestBody
+from gateway.proxy.claims import Claims
 from gateway.proxy.reach import Journey, ReachConfig, Reacher
 from gateway.proxy.target import Target
 from gateway.sandbox.errors import (
+    ApiUnavailable,
     GatewayError,
     SandboxBlocked,
     SandboxDead,
@@ -29,6 +31,8 @@ from gateway.sandbox.model import Key, Route, State, WakePolicy
 from gateway.sandbox.policy import NeverWake
 from gateway.sandbox.registry import Registry
 from gateway.telemetry.instruments import Instruments
+from gateway.tls.client import TlsClient
+from gateway.tls.contexts import ClientFiles, Context
 from gateway.upstream.addresses import AddressGuard
 from gateway.upstream.pool import Pool
 
@@ -59,6 +63,9 @@ class Waker:
 
     wake: Callable[[], Any] = lambda: None
     asked: list[tuple[State, float, int]] = field(default_factory=list)
+
+    async def read(self, key: Key, uid: str) -> Route:
+        raise ApiUnavailable("nothing here needs to be read")
 
     async def ready(self, route: Route, *, timeout: float, held_bytes: int = 0) -> None:
         self.asked.append((route.state, timeout, held_bytes))
@@ -111,13 +118,17 @@ async def world(*routes: Route, config: ReachConfig = QUICK, **wake: Any) -> Asy
     pool = Pool(
         AddressGuard(allow=(ipaddress.ip_network("127.0.0.0/8"),)),
         instruments,
+        tls=TlsClient(Context(ClientFiles())),
         connect_timeout=5.0,
         idle_timeout=60.0,
         max_idle_per_sandbox=8,
+        max_idle=8,
+        dead_after=30.0,
     )
     waker = Waker(**wake)
     try:
-        reacher = Reacher(registry, pool, waker, config, lambda: NOW)
+        claims = Claims(registry, waker.read)
+        reacher = Reacher(registry, pool, waker, claims, config, lambda: NOW)
         yield World(registry, pool, waker, reacher, instruments)
     finally:
         pool.close()
@@ -224,7 +235,9 @@ async def test_what_a_waiting_request_keeps_in_memory_is_told(port: int) -> None
         body.feed(b"x" * 100)
         journey = all_of_it.journey(port, body=body, lines=[b"X: y\r\n"])
         await all_of_it.reacher.reach(journey)
-        assert all_of_it.waker.asked == [(State.PAUSED, 60.0, 100 + len(b"/X: y\r\n"))]
+        assert all_of_it.waker.asked == [
+            (State.PAUSED, 60.0, 100 + len(b"/X: y\r\ngateway.example"))
+        ]
 
 
 @pytest.mark.parametrize(("wished", "given_time"), [(None, 60.0), (5.0, 5.0), (90.0, 60.0)])

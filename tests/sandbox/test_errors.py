@@ -39,6 +39,7 @@ CONTRACT = {
 
 #: What HTTP (RFC 9110) asks for besides, the answer to a loop, and the page for who waits.
 BESIDES = {
+    "overloaded": 503,
     "waking": 503,
     "internal_error": 500,
     "method_not_allowed": 405,
@@ -46,6 +47,7 @@ BESIDES = {
     "not_implemented": 501,
     "version_not_supported": 505,
     "loop_detected": 508,
+    "auth_unavailable": 503,
 }
 
 #: The error types that RFC 9209 §2.3 registers, as far as a gateway may use them.

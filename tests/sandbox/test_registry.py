@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -338,3 +339,53 @@ def test_a_listener_that_left_hears_nothing_and_the_others_go_on() -> None:
     leave()
     registry.apply(make_route(version=2))
     assert (len(one), len(two)) == (1, 2)
+
+
+# ---- addresses ----------------------------------------------------------------------------------
+
+
+def at(name: str, version: int, address: str | None = "10.0.0.1") -> Route:
+    key = Key("native", "team-a", name)
+    return make_route(key=key, uid=f"uid-{name}", id=name, version=version, address=address)
+
+
+def test_the_newest_news_holds_an_address_whatever_order_it_comes_in() -> None:
+    for order in permutations([at("a", 5), at("b", 9), at("c", 7)]):
+        registry = Registry()
+        for one in order:
+            registry.apply(one)
+        assert registry.holder("10.0.0.1") == at("b", 9)
+
+
+def test_an_address_that_was_left_is_held_by_nobody() -> None:
+    for end in ("pauses", "moves", "goes"):
+        registry = Registry()
+        registry.apply(at("a", 5))
+        if end == "goes":
+            registry.remove(at("a", 5).key, "uid-a", 6)
+        else:
+            registry.apply(at("a", 6, None if end == "pauses" else "10.0.0.2"))
+        assert registry.holder("10.0.0.1") is None
+
+
+def test_one_who_held_it_before_takes_nothing_with_him() -> None:
+    registry = Registry()
+    registry.apply(at("a", 5))
+    registry.apply(at("b", 9))
+    registry.apply(at("a", 10, None))
+    assert registry.holder("10.0.0.1") == at("b", 9)
+
+
+def test_one_who_held_it_first_holds_it_again_when_the_others_are_gone() -> None:
+    registry = filled(at("a", 5), at("b", 9), at("c", 7))
+    registry.remove(at("b", 9).key, "uid-b", 10)
+    assert registry.holder("10.0.0.1") == at("c", 7)
+    registry.apply(at("a", 6))
+    assert registry.holder("10.0.0.1") == at("c", 7)
+
+
+def test_where_addresses_are_shared_nobody_holds_one() -> None:
+    registry = Registry(addresses_shared=True)
+    registry.apply(at("a", 5))
+    registry.apply(at("a", 6, None))
+    assert registry.holder("10.0.0.1") is None

@@ -26,6 +26,7 @@ IDS = ("id-1", "id-2", "id-3")
 keys = st.builds(
     Key, st.sampled_from(DIALECTS), st.sampled_from(NAMESPACES), st.sampled_from(NAMES)
 )
+ADDRESSES = ("10.0.0.1", "10.0.0.2")
 #: A uid belongs to one key for good: which one is in its text.
 generations = st.integers(0, 2)
 versions = st.integers(1, 12)
@@ -46,14 +47,20 @@ def uid_of(key: Key, generation: int) -> str:
 
 
 routes = st.builds(
-    lambda key, generation, version, sandbox_id, state: make_route(
-        key=key, uid=uid_of(key, generation), version=version, id=sandbox_id, state=state
+    lambda key, generation, version, sandbox_id, state, address: make_route(
+        key=key,
+        uid=uid_of(key, generation),
+        version=version,
+        id=sandbox_id,
+        state=state,
+        address=address,
     ),
     keys,
     generations,
     versions,
     st.sampled_from(IDS),
     states,
+    st.sampled_from((None, *ADDRESSES)),
 )
 
 
@@ -165,6 +172,15 @@ class RegistryMachine(RuleBasedStateMachine):
     @invariant()
     def listeners_saw_every_change(self) -> None:
         assert self.mirror == self.model.table
+
+    @invariant()
+    def addresses_are_held_by_the_newest_news(self) -> None:
+        for address in ADDRESSES:
+            claims = [one for one in self.model.table.values() if one.address == address]
+            newest = max((one.version for one in claims), default=None)
+            holder = self.registry.holder(address)
+            assert (holder is None) is (not claims)
+            assert holder is None or (holder in claims and holder.version == newest)
 
     @invariant()
     def ids_and_names_agree_with_an_index_from_scratch(self) -> None:

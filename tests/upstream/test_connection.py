@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.sandbox.errors import UpstreamProtocolError, UpstreamReset
-from gateway.upstream.connection import UpstreamConnection
+from gateway.upstream.connection import SecureUpstreamConnection, UpstreamConnection
 from gateway.upstream.response import MAX_INTERIMS, MAX_RESPONSE_HEAD, ResponseReader
 
 from .doubles import RecordingSink, RecordingTransport, feed
@@ -548,6 +548,27 @@ def test_a_loss_after_a_byte_of_the_request_was_acknowledged_may_have_acted(
     feed(one.connection, [fed])
     one.lose(exc)
     assert one.sink.events[-1] == ("lost", UpstreamReset, False)
+
+
+class SealingTransport(RecordingTransport):
+    """One over which hands were shaken."""
+
+    wire_bytes = 5000
+
+
+@pytest.mark.parametrize(("more", "untouched"), [(0, True), (1, False)])
+def test_over_tls_what_counts_are_the_records_that_were_sent_before(
+    more: int, untouched: bool
+) -> None:
+    connection = SecureUpstreamConnection("life-1", 8443, lambda _: None)
+    transport = SealingTransport()
+    connection.connection_made(transport)
+    sink = RecordingSink()
+    connection.begin(sink, to_head=False)
+    connection.write(REQUEST)
+    transport.info.acked = 1 + transport.wire_bytes + more
+    connection.connection_lost(ConnectionResetError())
+    assert sink.events == [("lost", UpstreamReset, untouched)]
 
 
 def test_where_the_kernel_does_not_count_a_loss_may_have_acted() -> None:

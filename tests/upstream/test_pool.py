@@ -16,6 +16,8 @@ from msgspec.structs import replace
 from gateway.sandbox.errors import SandboxUnreachable
 from gateway.sandbox.model import Key, Route, State
 from gateway.telemetry.instruments import Instruments
+from gateway.tls.client import TlsClient
+from gateway.tls.contexts import ClientFiles, Context
 from gateway.upstream.addresses import AddressGuard
 from gateway.upstream.connection import UpstreamConnection
 from gateway.upstream.pool import WINDOW, DialRefused, Pool
@@ -46,6 +48,10 @@ class Sandbox:
     port: int
     writers: list[asyncio.StreamWriter]
 
+    def close_all(self) -> None:
+        for writer in self.writers:
+            writer.transport.abort()
+
 
 @asynccontextmanager
 async def sandbox() -> AsyncIterator[Sandbox]:
@@ -68,14 +74,21 @@ async def sandbox() -> AsyncIterator[Sandbox]:
 
 
 def make_pool(
-    *, guard: AddressGuard = LOOPBACK, connect_timeout: float = 5.0, max_idle: int = 8
+    *,
+    guard: AddressGuard = LOOPBACK,
+    connect_timeout: float = 5.0,
+    max_idle: int = 8,
+    max_idle_of_all: int = 100,
 ) -> Pool:
     return Pool(
         guard,
         Instruments(),
+        tls=TlsClient(Context(ClientFiles())),
         connect_timeout=connect_timeout,
         idle_timeout=60.0,
         max_idle_per_sandbox=max_idle,
+        max_idle=max_idle_of_all,
+        dead_after=30.0,
     )
 
 
@@ -188,6 +201,48 @@ async def test_a_connection_that_is_on_its_way_out_is_not_handed_out(how: str) -
         getattr(connection, how)()
         assert pool.take(ROUTE, box.port) is None
         connection.abort()
+
+
+async def test_of_too_many_idle_connections_those_idle_for_longest_are_closed() -> None:
+    async with sandbox() as box, closing(make_pool(max_idle_of_all=4)) as pool:
+        routes = [replace(ROUTE, incarnation=f"life-{n}") for n in range(5)]
+        connections = [await pool.connect(route, box.port) for route in routes]
+        for idle_since, connection in zip([5.0, 1.0, 4.0, 2.0, 3.0], connections, strict=True):
+            pool.give_back(connection, idle_since)
+        await until(lambda: pool.open_connections == 4)
+        assert [pool.take(route, box.port) is not None for route in routes] == [
+            True, False, True, True, True,
+        ]  # fmt: skip
+
+
+async def test_the_bound_counts_what_is_idle_now_however_it_ended() -> None:
+    async with sandbox() as box, closing(make_pool(max_idle_of_all=2)) as pool:
+        ends: list[Callable[[], None]]
+        ends = [lambda: pool.retire(ROUTE.incarnation), box.close_all, lambda: None]
+        for end in ends * 3:
+            one, other = await pool.connect(ROUTE, box.port), await pool.connect(ROUTE, box.port)
+            pool.give_back(one, 1.0)
+            pool.give_back(other, 2.0)
+            assert one.is_open
+            assert other.is_open
+            end()
+            while (taken := pool.take(ROUTE, box.port)) is not None:
+                taken.abort()
+            await until(lambda: pool.open_connections == 0)
+
+
+async def test_a_machine_that_falls_silent_is_found_out() -> None:
+    """Keep-alive probes and a bound on what is unacknowledged, by TCP itself (RFC 9293 §3.8.4)."""
+    async with sandbox() as box, closing(make_pool()) as pool:
+        connection = await pool.connect(ROUTE, box.port)
+        transport = connection._transport
+        assert transport is not None
+        sock = transport.get_extra_info("socket")
+        tcp = socket.IPPROTO_TCP
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+        probing = [sock.getsockopt(tcp, one) for one in (socket.TCP_KEEPIDLE, socket.TCP_KEEPCNT)]
+        assert probing[0] * (1 + probing[1]) <= 30
+        assert sock.getsockopt(tcp, socket.TCP_USER_TIMEOUT) == 30_000
 
 
 async def test_idle_connections_are_closed_after_their_time() -> None:

@@ -136,7 +136,7 @@ class WakerMachine(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.05, 0.2, 0.25, 1.0, 3.0, 25.0]))
     def time_passes(self, seconds: float) -> None:
         self.runner.run(asyncio.sleep(seconds))
-        self.collect()
+        self.settle()  # what was due at that very instant
 
     # ---- what holds -----------------------------------------------------------------------
 

@@ -1,0 +1,77 @@
+"""Two sandboxes at one address: the older claim is looked up again before anything is sent there.
+
+The address of a pod that is gone is given to another one within seconds, and the news of the one's
+end may come later than that of the other's beginning (two watches, a slow controller). Between
+them the registry has both at that address, and a request for the first would reach the second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final
+from weakref import WeakValueDictionary
+
+from gateway.sandbox.errors import ClusterError, ObjectGone, SandboxUnreachable, WakeFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from gateway.sandbox.model import Key, Route
+    from gateway.sandbox.registry import Registry
+
+    #: Returns a sandbox as the API has it now; raises ObjectGone or another ClusterError.
+    Read = Callable[[Key, str], Awaitable[Route]]
+
+#: Pairs of lives that are known to share an address, as pods in the network of their node do.
+REMEMBERED: Final = 4096
+
+
+class Claims:
+    """Who may be dialled at an address that several sandboxes claim."""
+
+    def __init__(self, registry: Registry, read: Read) -> None:
+        self._registry = registry
+        self._read = read
+        self._confirmed: OrderedDict[tuple[str, str], None] = OrderedDict()
+        self._reading: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def stands(self, route: Route) -> bool:
+        """Return whether a running sandbox's claim to its address needs no other look."""
+        rival = self._rival(route)
+        return rival is None or (route.incarnation, rival.incarnation) in self._confirmed
+
+    async def settle(self, route: Route) -> None:
+        """Look the sandbox up if another one claims its address since; then `stands` may differ.
+
+        What was learned is in the registry. Raise WakeFailed if the sandbox is gone, and
+        SandboxUnreachable if that cannot be found out: to guess could give one tenant's bytes to
+        another.
+        """
+        lock = self._reading.setdefault(route.incarnation, asyncio.Lock())
+        async with lock:
+            rival = self._rival(route)
+            if rival is None or self.stands(route):
+                return
+            try:
+                fresh = await self._read(route.key, route.uid)
+            except ObjectGone as error:
+                raise WakeFailed("The sandbox was deleted while the request waited.") from error
+            except ClusterError as error:
+                raise SandboxUnreachable(
+                    "The sandbox's address may have gone to another one, and the Kubernetes API "
+                    "cannot be asked."
+                ) from error
+            self._registry.apply(fresh)
+            if (fresh.incarnation, fresh.address) == (route.incarnation, route.address):
+                self._confirm(route.incarnation, rival.incarnation)
+
+    def _rival(self, route: Route) -> Route | None:
+        """Return who has claimed the route's address more recently than the route itself."""
+        holder = None if route.address is None else self._registry.holder(route.address)
+        return None if holder is None or holder.key == route.key else holder
+
+    def _confirm(self, incarnation: str, rival: str) -> None:
+        self._confirmed[incarnation, rival] = None
+        if len(self._confirmed) > REMEMBERED:
+            self._confirmed.popitem(last=False)
