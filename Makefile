@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+# A worker for each core, a file on one of them: most of the time is waiting.
+PARALLEL := -n auto --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test clients check coverage format mutants fuzz bench docs clean
@@ -15,12 +17,12 @@ demo: $(VENV)/.installed ## Watch a request wake a paused sandbox; ARGS=--once e
 	@$(BIN)/sandbox-gateway local --demo $(ARGS)
 
 test: $(VENV)/.developed ## Run every test that needs Python alone.
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) $(ARGS)
 
 clients: $(VENV)/.developed ## Real clients and servers through a wake: Node, Jupyter, a browser.
 	@$(BIN)/python -m pip install --quiet --group clients -c requirements.txt
 	@e2e/clients/install
-	$(BIN)/python -m pytest e2e/clients $(ARGS)
+	$(BIN)/python -m pytest e2e/clients $(PARALLEL) $(ARGS)
 
 check: $(VENV)/.developed ## Lint, types, layers, generated documents.
 	$(BIN)/ruff check
@@ -32,7 +34,7 @@ check: $(VENV)/.developed ## Lint, types, layers, generated documents.
 	diff gateway/dialects/crds/native.yaml charts/sandbox-gateway/crds/sandboxes.yaml
 
 coverage: $(VENV)/.developed ## Hold statements and branches of the rules at 95 % or more.
-	$(BIN)/python -m pytest -q tests/sandbox tests/dialects tests/wake \
+	$(BIN)/python -m pytest -q $(PARALLEL) tests/sandbox tests/dialects tests/wake \
 	  --cov=gateway.sandbox --cov=gateway.dialects --cov=gateway.wake --cov-branch \
 	  --cov-report=term-missing:skip-covered --cov-fail-under=95
 
