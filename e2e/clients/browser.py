@@ -6,16 +6,14 @@ downloaded to make them fit.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from contextlib import contextmanager
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
-from selenium.common.exceptions import (
-    JavascriptException,
-    NoSuchElementException,
-    StaleElementReferenceException,
-)
+from selenium.common.exceptions import JavascriptException
 from selenium.webdriver import ActionChains, Chrome, ChromeOptions, ChromeService
 from selenium.webdriver.common.by import By
 
@@ -71,11 +69,12 @@ class Browser:
         return self._driver.execute_script(f"return {expression}")
 
     def text(self, selector: str) -> str | None:
-        """Return the visible text of the first element that a CSS selector finds; None: none."""
-        try:
-            return str(self._driver.find_element(By.CSS_SELECTOR, selector).text)
-        except (NoSuchElementException, StaleElementReferenceException):
-            return None
+        """Return the visible text of the first element that a CSS selector finds; None: none.
+
+        In one step: between two, a page that loads itself again may be another one.
+        """
+        found = self.evaluate(f"document.querySelector({json.dumps(selector)})?.innerText ?? null")
+        return None if found is None else str(found)
 
     def double_click(self, selector: str) -> None:
         """Click twice where the first element is that a CSS selector finds."""
@@ -124,16 +123,18 @@ def start_browser(home: Path) -> Iterator[Browser]:
     if os.geteuid() == 0:
         options.add_argument("--no-sandbox")  # it refuses to sandbox its pages as root
     log = str(home / "chromedriver.log")
-    service = ChromeService(
-        _installed("chromedriver"), log_output=log, env=environment(home, TMPDIR=str(home))
-    )
-    driver = Chrome(options, service)
-    try:
-        driver.set_page_load_timeout(DEADLINE)
-        driver.set_script_timeout(DEADLINE)
-        yield Browser(driver)
-    finally:
-        driver.quit()
+    # A socket of the browser's is in TMPDIR, and the names of sockets are short (unix(7)).
+    with TemporaryDirectory(ignore_cleanup_errors=True) as short:
+        service = ChromeService(
+            _installed("chromedriver"), log_output=log, env=environment(home, TMPDIR=short)
+        )
+        driver = Chrome(options, service)
+        try:
+            driver.set_page_load_timeout(DEADLINE)
+            driver.set_script_timeout(DEADLINE)
+            yield Browser(driver)
+        finally:
+            driver.quit()
 
 
 def _installed(program: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Protocol, cast
 import aiohttp
 import msgspec
 from joserfc import jwk
-from joserfc.errors import JoseError, SecurityWarning
+from joserfc.errors import SecurityWarning
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -130,7 +130,7 @@ def _key(entry: dict[str, object]) -> jwk.Key | None:
             warnings.simplefilter("error", SecurityWarning)
             key = jwk.import_key(cast("dict[str, str | list[str]]", entry))
             return key if _is_of_fit_length(key) else None
-    except (JoseError, SecurityWarning, ValueError, TypeError):
+    except Exception:  # noqa: BLE001 - whatever is odd about one key, the others must be had
         return None
 
 

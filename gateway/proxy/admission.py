@@ -45,11 +45,14 @@ class Admission:
         authenticator: Authenticator,
         synced: Callable[[], bool],
         login: Login | None = None,
+        names_by_host: Callable[[RequestHead], bool] = lambda _: False,
     ) -> None:
         """`synced`: whether the registry is complete, so that a missing route means something.
 
-        `login`: judges in the authenticator's stead, by cookies too.
+        `login`: judges in the authenticator's stead, by cookies too, of requests whose host names
+        the sandbox.
         """
+        self._names_by_host = names_by_host
         self._registry = registry
         self._authenticator = authenticator
         self._synced = synced
@@ -62,7 +65,7 @@ class Admission:
         if self._login is None:
             await self._authenticator.prepare(head.special, now)
         else:
-            await self._login.prepare(head, now)
+            await self._login.prepare(head, now, by_host=self._names_by_host(head))
 
     def admit(self, head: RequestHead, targets: list[Target], now: float) -> Admitted:
         """Admit a request that names `targets`, the first of which counts.
@@ -110,7 +113,7 @@ class Admission:
         try:
             if self._login is None:
                 return self._authenticator.check(head.special, route, now)
-            return self._login.check(head, route, now)
+            return self._login.check(head, route, now, by_host=self._names_by_host(head))
         except (Unauthenticated, Forbidden, SandboxNotFound) as refusal:
             if not self._synced():
                 # The sandbox may exist and not be known yet; one that is known says the same.

@@ -16,7 +16,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from gateway.proxy import answers
 from gateway.proxy.headers import Peer
-from gateway.proxy.memory import Share
+from gateway.proxy.memory import Share, kept_by
 from gateway.proxy.parser import Phase, RequestParser
 from gateway.proxy.request import CLOSED, Request
 from gateway.sandbox.errors import Overloaded
@@ -48,6 +48,11 @@ _HOLD_QUEUE: Final = 1
 _HOLD_BODY: Final = 2
 _HOLD_ASIDE: Final = 4
 _HOLD_WAIT: Final = 8
+_HOLD_AHEAD: Final = 16
+
+#: Bytes of requests that are queued behind others before no more is read; of one that is counted.
+_AHEAD: Final = 128 * 1024
+_LARGE: Final = 4 * 1024
 
 
 class _Tunnel:
@@ -76,11 +81,11 @@ class Connection(RequestHandler):
         "_read_deadline",
         "_share",
         "_wire",
-        "busy",
         "deadline",
         "exchange",
         "front",
         "peer",
+        "serving",
     )
 
     _parser: Any
@@ -102,8 +107,8 @@ class Connection(RequestHandler):
         self._read_deadline = math.inf
         self._share = Share()
         self._wire: asyncio.Transport | None = None
-        self.busy = False
         self.deadline = math.inf
+        self.serving: Request | None = None
         self.exchange: Exchange | None = None
         self.peer = Peer("", trusted=False)
 
@@ -123,7 +128,7 @@ class Connection(RequestHandler):
         waiter, parser = self._waiter, self._parser
         waits = waiter is not None and not waiter.done()
         between = parser is not None and parser.phase is _BETWEEN
-        return waits and between and not self.busy
+        return waits and between and self.serving is None
 
     def send(self, data: bytes) -> None:
         """Write bytes to the client; nothing happens if it has gone."""
@@ -178,7 +183,9 @@ class Connection(RequestHandler):
 
     def end_request(self, now: float, *, keep_alive: bool) -> None:
         """The handler is done with a request."""
-        self.busy = False
+        self.serving = None
+        if self._share.bytes:
+            self._count_memory()
         if keep_alive:
             self._watch_reading(now)
         elif self._parser is not None:
@@ -208,7 +215,7 @@ class Connection(RequestHandler):
             self.end_request(now, keep_alive=False)
             self.force_close()
             return
-        self.busy = False
+        self.serving = None
         self._read_deadline = now + self.front.config.keep_alive_timeout
         if aside:
             self._hold(_HOLD_ASIDE, False)
@@ -251,15 +258,18 @@ class Connection(RequestHandler):
         if self._aside is not None:
             self._aside.append(data)
             self._hold(_HOLD_ASIDE, True)
+            self._count_memory()
             return
         waiter = self._waiter
-        if waiter is None or self.busy or self._messages or waiter.done():
+        if waiter is None or self.serving or self._messages or waiter.done():
             # A request before this one is queued, or is just being given to its task.
             super().data_received(data)
         else:
             alone = self._parser.feed(data)
             if alone is not None:
                 if self._begin(*alone):
+                    if len(data) > _LARGE:
+                        self._count_memory()
                     return
                 self._parser.messages.append(alone)
             super().data_received(b"")  # it asks the parser for what has come
@@ -311,12 +321,17 @@ class Connection(RequestHandler):
         wire, parser, exchange = self._wire, self._parser, self.exchange
         if wire is None or parser is None:
             return
-        kept = parser.kept_bytes + wire.get_write_buffer_size()
+        queued = sum(kept_by(head, body) for head, body in self._messages)
+        self._hold(_HOLD_AHEAD, queued > _AHEAD)
+        kept = queued + parser.kept_bytes + wire.get_write_buffer_size()
+        kept += sum(map(len, self._aside or ()))
+        if self.serving is not None:
+            kept += kept_by(self.serving.head, self.serving.body)
         if exchange is not None:
             kept += exchange.upstream.unsent
         if self.front.memory.count(self._share, kept):
             return
-        if self.busy or self._messages:
+        if self.serving or self._messages:
             self.break_off()
         else:
             parser.refuse(Overloaded())
@@ -332,7 +347,7 @@ class Connection(RequestHandler):
         self._phase = phase
         if phase is _HEAD:
             self._read_deadline = now + config.head_timeout
-        elif self.busy or self._messages:
+        elif self.serving or self._messages:
             self._read_deadline = math.inf
         else:
             self._read_deadline = now + config.keep_alive_timeout
@@ -346,9 +361,9 @@ class Connection(RequestHandler):
                 self.break_off()
         if self._share.bytes:
             self._count_memory()
-        if self._holds and self.busy:
+        if self._holds and self.serving:
             self._look_for_departure()
-        if self._read_deadline > now or self.busy:
+        if self._read_deadline > now or self.serving:
             return
         self._read_deadline = math.inf
         if self._parser is not None and self._parser.expire():

@@ -93,7 +93,7 @@ class Proxy:
         if upstream is None:
             return False
         request.admitted = admitted
-        request.connection.busy = True
+        request.connection.serving = request
         self._journal.begin(request)
         exchange = Exchange(request, head, upstream, self._timeouts_for(admitted))
         sent = self._head_for(request, head, admitted, upstream)
@@ -120,7 +120,7 @@ class Proxy:
     async def handle(self, request: Request) -> Done:
         """Answer one request on its connection; count and log it, whatever becomes of it."""
         self._journal.begin(request)
-        request.connection.busy = True
+        request.connection.serving = request
         keep_alive = False
         try:
             await request.connection.drained(self._timeouts.progress)

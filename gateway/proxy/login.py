@@ -107,14 +107,18 @@ class Login:
 
     # ---- a cookie
 
-    def check(self, head: RequestHead, route: Route | None, now: float) -> list[bytes]:
+    def check(
+        self, head: RequestHead, route: Route | None, now: float, *, by_host: bool
+    ) -> list[bytes]:
         """Judge a request as the authenticator does, by its cookie if it shows nothing else.
 
-        Return the lines of credential fields and of cookies that go on to the sandbox.
+        `by_host`: the Host names the sandbox; else pages of other sandboxes share its origin, and a
+        cookie proves nothing. Return the lines of credential fields and of cookies that go on to
+        the sandbox.
         """
         if b"cookie" not in head.special:
             return self._authenticator.check(head.special, route, now)
-        shown = self._read(head)
+        shown = self._read(head, by_host=by_host)
         passed_on = self._authenticator.check(shown.fields, route, now)
         if shown.secure is not None:
             check_origin(head, secure=shown.secure)
@@ -122,13 +126,13 @@ class Login:
             passed_on = [line for line in passed_on if line.partition(b":")[0].lower() != own]
         return [*passed_on, *shown.others]
 
-    async def prepare(self, head: RequestHead, now: float) -> None:
+    async def prepare(self, head: RequestHead, now: float, *, by_host: bool) -> None:
         """Fetch what `check` will need."""
-        await self._authenticator.prepare(self._read(head).fields, now)
+        await self._authenticator.prepare(self._read(head, by_host=by_host).fields, now)
 
-    def _read(self, head: RequestHead) -> _Presented:
+    def _read(self, head: RequestHead, *, by_host: bool) -> _Presented:
         found = cookies.read(head.special.get(b"cookie", ()))
-        if not found.tokens or self._authenticator.tokens(head.special):
+        if not by_host or not found.tokens or self._authenticator.tokens(head.special):
             return _Presented(head.special, found.others)
         tokens = [unquote_to_bytes(token) for token in found.tokens]
         fields = {**head.special, self._authenticator.carrier: tokens}

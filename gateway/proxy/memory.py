@@ -10,6 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from gateway.proxy.body import RequestBody
+from gateway.proxy.message import RequestHead
+from gateway.proxy.request import Request
+
 if TYPE_CHECKING:
     from gateway.telemetry.instruments import Instruments
 
@@ -19,6 +23,14 @@ class Share:
     """What one connection keeps, in bytes, when it was counted last."""
 
     bytes: int = 0
+
+
+def kept_by(head: object, body: object) -> int:
+    """Return about how many bytes a request keeps, as the server queues it or in its own form."""
+    if isinstance(head, Request):
+        head = head.head
+    size = head.size if isinstance(head, RequestHead) else 0
+    return size + (body.kept_bytes if isinstance(body, RequestBody) else 0)
 
 
 class Memory:

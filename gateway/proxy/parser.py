@@ -200,7 +200,7 @@ class RequestParser:
     def kept_bytes(self) -> int:
         """About how much of what the client sent is kept and belongs to no request yet."""
         unfinished = self._seen if self.phase is _HEAD and not self._dead else 0
-        return unfinished + len(self._later) + self._body.kept_bytes
+        return unfinished + len(self._later)
 
     # ---- callbacks of httptools
 
@@ -237,7 +237,10 @@ class RequestParser:
 
     def on_headers_complete(self) -> None:
         limits, special, lines = self._limits, self._special, self._lines
-        if self._seen > limits.max_head or self._field_count() > limits.max_headers:
+        if (
+            self._seen > limits.max_head
+            or len(lines) + len(special) + self._repeated > limits.max_headers
+        ):
             self._check_size()
         parser, target = self._parser, self._target
         method: bytes = parser.get_method()

@@ -74,8 +74,8 @@ class DataPlane:
         self._pool = pool
         self._journal = Journal(instruments, access_log, clock)
         reacher = Reacher(registry, pool, waker, Claims(registry, read), config.reach, clock)
-        admission = Admission(registry, authenticator, synced, login)
         targets = TargetReader(config.targets)
+        admission = Admission(registry, authenticator, synced, login, targets.names_by_host)
         proxy = Proxy(targets, admission, reacher, pool, self._journal, config.proxy, clock, login)
         memory = Memory(config.front.max_buffered, instruments)
         self._front = Front(proxy.begin, proxy.handle, config.front, memory)

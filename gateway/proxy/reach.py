@@ -152,12 +152,16 @@ class Reacher:
         return self._pool.take(admitted.route, admitted.port)
 
     def is_current(self, route: Route, connection: UpstreamConnection) -> bool:
-        """Return whether a connection still leads to the life that the registry knows."""
+        """Return whether a connection made for a route still leads to where the sandbox is.
+
+        A dial may take seconds, and the address can be another sandbox's by then.
+        """
         now = self._registry.get(route.key)
         return (
             now is not None
             and now.incarnation == connection.incarnation
             and now.address is not None
+            and now.address == route.address
             and now.tls == route.tls
         )
 

@@ -53,6 +53,8 @@ def unfit() -> dict[str, dict[str, Any]]:
         "not on its curve": public("x") | {"y": public("x")["x"]},
         "not a number": {"kty": "RSA", "n": 5, "e": "AQAB", "kid": "x"},
         "short": {"kty": "RSA", "n": "A" * 170 + "E", "e": "AQAB", "kid": "x"},
+        "of a curve that nobody knows": public("x") | {"crv": "P-999"},
+        "of a curve of another library": public("x") | {"crv": "BP-256"},
         "much too long": {"kty": "RSA", "n": "f" * 3000, "e": "AQAB", "kid": "x"},
     }
 

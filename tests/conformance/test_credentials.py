@@ -385,6 +385,23 @@ async def test_24_a_token_in_the_query_counts_only_where_the_host_names_the_sand
         assert upstream.legs == []
 
 
+async def test_24_a_cookie_counts_only_where_the_host_names_the_sandbox() -> None:
+    """(own rule) On a host that sandboxes share, a page of one could use the cookie for another."""
+    async with by_browser() as (gw, upstream):
+        shown = f"Cookie: sandbox-gateway-token={scoped().decode()}; theirs=1"
+        assert (await gw.ask(visit(gw, "/", shown))).status == 200
+        before = len(upstream.requests)
+        for request in (gw.get("/", shown), path_request(gw, shown)):
+            response = await gw.ask(request)
+            assert (response.status, response.reason) == (401, "unauthenticated")
+        assert len(upstream.requests) == before
+
+
+def path_request(gw: Gateway, *fields: str) -> bytes:
+    lines = (f"GET /kruise/box/{gw.port}/ HTTP/1.1", "Host: shared.example", *fields)
+    return ("\r\n".join(lines) + "\r\n\r\n").encode()
+
+
 @pytest.mark.parametrize("auth", ["access-token", "jwt"])
 async def test_24_browsers_come_in_with_any_kind_of_token(auth: str) -> None:
     """(own rule) And it stays here, where it would go on if it came by its field."""

@@ -71,6 +71,31 @@ async def test_42_what_is_pipelined_behind_a_waiting_request_stays_bytes() -> No
         await eventually(lambda: gw.number("client_buffered_bytes") == 0)
 
 
+async def test_42_large_requests_behind_one_that_lasts_are_counted_and_left_in_the_network() -> (
+    None
+):
+    """(own rule) What is queued is kept, too: it is bounded for each, and for all together."""
+    field = "X-Filler: " + "x" * 50_000
+
+    async def hang(leg: Leg) -> None:
+        await leg.request()
+        await leg.ended()
+
+    async with gateway(hang, max_buffered=10 * 2**20) as (gw, _):
+        clients = [await gw.client() for _ in range(5)]
+        pouring = []
+        for client in clients:
+            await client.send(gw.get("/hang"))
+            pouring.append(asyncio.create_task(pour(client, gw.get("/", field), 2**23, within=1.0)))
+        await eventually(lambda: gw.number("client_buffered_bytes") > 5 * 100_000)
+        await asyncio.wait(pouring)
+        assert gw.number("client_buffered_bytes") < 5 * 600_000
+        assert gw.number("client_connections") == 5
+        for client in clients:
+            client.reset()
+        await eventually(lambda: gw.number("client_buffered_bytes") == 0)
+
+
 @pytest.mark.parametrize("start", [b"GET /%b", b"GET / HTTP/1.1\r\nHost: a\r\nX: %b"])
 async def test_42_unfinished_heads_of_all_together_are_bounded(start: bytes) -> None:
     """(own rule) Who finds no room is answered; the others go on, and so does he, later."""

@@ -50,7 +50,7 @@ def response(target: str, login: Login = SCOPED, **peer: Any) -> tuple[str, str]
     """Return Location and Set-Cookie of the redirect for a target."""
     at = Peer("10.0.0.1", **({"trusted": False} | peer))
     shown = login.presented(head(target), by_host=True)
-    login.check(shown, BOX, NOW)
+    login.check(shown, BOX, NOW, by_host=True)
     raw = login.redirect(head(target), at, NOW, keep_alive=True).decode()
     assert raw.startswith("HTTP/1.1 303 See Other\r\n")
     assert raw.endswith("\r\n\r\n")
@@ -116,7 +116,7 @@ def test_only_a_proxy_of_our_own_is_believed_that_tls_ended_there(
 ) -> None:
     request = head(f"/?sandbox_token={TOKEN.decode()}")
     request.special[b"x-forwarded-proto"] = [told.encode()]
-    SCOPED.check(SCOPED.presented(request, by_host=True), BOX, NOW)
+    SCOPED.check(SCOPED.presented(request, by_host=True), BOX, NOW, by_host=True)
     raw = SCOPED.redirect(request, Peer("", trusted), NOW, keep_alive=True)
     assert (b"Set-Cookie: " + SECURE in raw) is secure
     assert (b"; Secure" in raw) is secure
@@ -127,10 +127,10 @@ def test_any_access_token_comes_back_from_its_cookie_as_it_was(token: str) -> No
     route = replace(BOX, credential=Credential(token=token))
     encoded = "".join(f"%{byte:02x}" for byte in token.encode())
     target = f"/?sandbox_token={encoded}"
-    ACCESS.check(ACCESS.presented(head(target), by_host=True), route, NOW)
+    ACCESS.check(ACCESS.presented(head(target), by_host=True), route, NOW, by_host=True)
     raw = ACCESS.redirect(head(target), Peer("", False), NOW, keep_alive=True).decode()
     cookie = raw.partition("Set-Cookie: ")[2].partition(";")[0]
-    ACCESS.check(head(cookie=cookie), route, NOW)
+    ACCESS.check(head(cookie=cookie), route, NOW, by_host=True)
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH"])
@@ -167,9 +167,9 @@ def cookie(token: bytes = TOKEN, name: bytes = PLAIN) -> str:
 
 
 def test_a_cookie_lets_in_and_goes_no_further_and_the_others_do() -> None:
-    assert SCOPED.check(head(cookie=cookie()), BOX, NOW) == []
+    assert SCOPED.check(head(cookie=cookie()), BOX, NOW, by_host=True) == []
     both = head(cookie=f"a=1; {cookie()}; b=2", authorization="Bearer its-own")
-    assert SCOPED.check(both, BOX, NOW) == [
+    assert SCOPED.check(both, BOX, NOW, by_host=True) == [
         b"Authorization: Bearer its-own\r\n",
         b"Cookie: a=1; b=2\r\n",
     ]
@@ -177,9 +177,9 @@ def test_a_cookie_lets_in_and_goes_no_further_and_the_others_do() -> None:
 
 def test_an_access_token_by_cookie_is_not_passed_on_and_one_by_field_is() -> None:
     shown = f"{PLAIN.decode()}=s3cret%20+%2F%3B%2C%25"
-    assert ACCESS.check(head(cookie=shown), BOX, NOW) == []
+    assert ACCESS.check(head(cookie=shown), BOX, NOW, by_host=True) == []
     by_field = head(cookie=f"a=1; {shown}", x_access_token="s3cret +/;,%")
-    assert ACCESS.check(by_field, BOX, NOW) == [
+    assert ACCESS.check(by_field, BOX, NOW, by_host=True) == [
         b"X-Access-Token: s3cret +/;,%\r\n",
         b"Cookie: a=1\r\n",
     ]
@@ -199,20 +199,22 @@ def test_an_access_token_by_cookie_is_not_passed_on_and_one_by_field_is() -> Non
 def test_a_cookie_that_is_bad_or_there_twice_is_no_credential(shown: str) -> None:
     for route in (BOX, None):
         with pytest.raises(Unauthenticated):
-            SCOPED.check(head(cookie=shown), route, NOW)
+            SCOPED.check(head(cookie=shown), route, NOW, by_host=True)
 
 
 def test_a_field_comes_before_the_cookie_even_a_bad_one() -> None:
     with pytest.raises(Unauthenticated):
-        SCOPED.check(head(cookie=cookie(), e2b_traffic_access_token="v1.x.y"), BOX, NOW)
+        SCOPED.check(
+            head(cookie=cookie(), e2b_traffic_access_token="v1.x.y"), BOX, NOW, by_host=True
+        )
     good = head(cookie=cookie(b"x"), e2b_traffic_access_token=TOKEN.decode())
-    assert SCOPED.check(good, BOX, NOW) == []
+    assert SCOPED.check(good, BOX, NOW, by_host=True) == []
 
 
 def test_a_cookie_for_another_sandbox_is_forbidden_and_unknown_ones_say_the_same() -> None:
     for route in (replace(BOX, uid="uid-2"), None):
         with pytest.raises(Forbidden):
-            SCOPED.check(head(cookie=cookie()), route, NOW)
+            SCOPED.check(head(cookie=cookie()), route, NOW, by_host=True)
 
 
 # ---- whose requests it lets in -------------------------------------------------------------------
@@ -280,9 +282,9 @@ def test_a_cookie_of_tls_is_not_for_pages_in_the_clear() -> None:
     with pytest.raises(Forbidden):
         check_origin(head(origin=OWN), secure=True)
     with pytest.raises(Forbidden):
-        SCOPED.check(head(cookie=cookie(name=SECURE), origin=OWN), BOX, NOW)
+        SCOPED.check(head(cookie=cookie(name=SECURE), origin=OWN), BOX, NOW, by_host=True)
 
 
 def test_who_shows_a_field_need_not_name_an_origin() -> None:
     request = head(method="POST", e2b_traffic_access_token=TOKEN.decode(), origin=SIBLING)
-    assert SCOPED.check(request, BOX, NOW) == []
+    assert SCOPED.check(request, BOX, NOW, by_host=True) == []

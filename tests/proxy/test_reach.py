@@ -421,9 +421,12 @@ async def test_a_connection_is_current_only_for_the_life_that_has_an_address(por
         assert reacher.is_current(RUNNING, connection)
         registry.apply(structs.replace(RUNNING, version=2, address=None))
         assert not reacher.is_current(RUNNING, connection)
-        registry.apply(structs.replace(AWAKE, version=3))
+        # The same pod elsewhere: the old address is somebody else's, or soon will be.
+        registry.apply(structs.replace(RUNNING, version=3, address="127.0.0.2"))
         assert not reacher.is_current(RUNNING, connection)
-        registry.remove(RUNNING.key, RUNNING.uid, 4)
+        registry.apply(structs.replace(AWAKE, version=4))
+        assert not reacher.is_current(RUNNING, connection)
+        registry.remove(RUNNING.key, RUNNING.uid, 5)
         assert not reacher.is_current(RUNNING, connection)
 
 
