@@ -74,7 +74,7 @@ class Browser:
         In one step: between two, a page that loads itself again may be another one.
         """
         found = self.evaluate(f"document.querySelector({json.dumps(selector)})?.innerText ?? null")
-        return None if found is None else str(found)
+        return None if found is None else str(found).replace("\u00a0", " ")
 
     def double_click(self, selector: str) -> None:
         """Click twice where the first element is that a CSS selector finds."""

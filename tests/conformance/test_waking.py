@@ -262,6 +262,30 @@ async def test_50_a_dial_that_took_its_time_checks_the_route_again() -> None:
         listener.close()
 
 
+async def test_50_a_claim_that_comes_while_an_address_is_dialled_counts_too() -> None:
+    """The connection stands, but the address is claimed since: nothing is sent unconfirmed."""
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        port = listener.getsockname()[1]
+        with socket.create_connection(listener.getsockname()):
+            async with gateway(ECHO) as (gw, _):
+                gw.sandboxes.add("old", State.RUNNING)
+                client = await gw.client()
+                await client.send(gw.post("/", b"secret", to="old", port=port))
+                await eventually(lambda: gw.plane.in_flight == 1)
+                gw.sandboxes.away = True
+                gw.sandboxes.add("new", State.RUNNING)
+                accepted = [listener.accept()[0], listener.accept()[0]]
+                accepted[1].settimeout(5)
+                response = await client.response("POST")
+                assert (response.status, response.reason) == (502, "sandbox_unreachable")
+                assert accepted[1].recv(1000) == b""
+                for sock in accepted:
+                    sock.close()
+
+
 async def test_50_an_address_that_another_sandbox_claims_is_looked_up_before_a_dial() -> None:
     """The watch lags: both are at one address. What was sent there would reach the new tenant."""
     async with gateway(ECHO) as (gw, upstream):

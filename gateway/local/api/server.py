@@ -135,6 +135,9 @@ class EmbeddedApi:
             return json_response(unreadable.status(), unreadable.code)
         except web.HTTPRequestEntityTooLarge:
             return json_response(too_large().status(), TooLargeError.code)
+        except ConnectionError:
+            # The client has gone; aiohttp finds that out once more, and lets it be.
+            return json_response(ApiError("nobody is there").status(), ApiError.code)
         except Exception:  # noqa: BLE001 - logged, and a Status is owed whatever happened
             _log.exception("%s failed", request.method)
             return json_response(ApiError("internal error").status(), ApiError.code)

@@ -9,6 +9,8 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
+from aiohttp import ClientConnectionResetError, web
+from aiohttp.test_utils import make_mocked_request
 
 from gateway.local.api import (
     EVENTS,
@@ -111,3 +113,13 @@ def test_a_chain_of_copies_is_stopped() -> None:
     current = {"metadata": {}, "spec": {"x": "y"}}
     with pytest.raises(TooLargeError):
         apply_patch(PatchType.JSON, b"[" + operations + b"]", current)
+
+
+async def test_a_client_that_leaves_before_its_watch_begins_is_no_failure(
+    api: EmbeddedApi, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def gone(_: web.Request) -> web.StreamResponse:
+        raise ClientConnectionResetError("Cannot write to closing transport")
+
+    await api._answer_errors(make_mocked_request("GET", COLLECTION), gone)
+    assert [one for one in caplog.records if one.levelno >= logging.ERROR] == []
