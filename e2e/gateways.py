@@ -59,11 +59,18 @@ class Gateway:
 
     def metric(self, name: str, **labels: str) -> float:
         """Return one sample of the gateway's own metrics; 0 where it was never counted."""
-        for family in text_string_to_metric_families(self.ask_admin("/metrics")[1].decode()):
-            for sample in family.samples:
-                if sample.name == f"sandbox_gateway_{name}" and sample.labels == labels:
-                    return float(sample.value)
-        return 0.0
+        found = (value for labelled, value in self.metrics(name) if labelled == labels)
+        return next(found, 0.0)
+
+    def metrics(self, name: str) -> list[tuple[dict[str, str], float]]:
+        """Return all samples of one name, labels and value, as they were at one moment."""
+        text = self.ask_admin("/metrics")[1].decode()
+        return [
+            (sample.labels, float(sample.value))
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name == f"sandbox_gateway_{name}"
+        ]
 
     @property
     def wakes_written(self) -> float:

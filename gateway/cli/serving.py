@@ -207,7 +207,8 @@ def _check_plain(settings: Settings) -> None:
     given = (settings.tls_certificate_file, settings.admin_tls_certificate_file)
     if any(given):
         raise Misconfigured(
-            "tls_certificate_file, admin_tls_certificate_file: local mode speaks plain HTTP"
+            "tls_certificate_file, admin_tls_certificate_file: local mode speaks plain HTTP; "
+            "`serve --kubeconfig` can stand before the same sandboxes by TLS"
         )
 
 

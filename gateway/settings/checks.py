@@ -30,6 +30,7 @@ ORDERED: Final = (
     ("upstream_connect_timeout", "upstream_dial_timeout"),
     ("watch_idle_timeout", "stale_after"),
     ("jwt_refresh_interval", "jwt_max_age"),
+    ("max_header_bytes", "max_buffered_bytes"),
 )
 
 #: Clocks further apart than this (s) are to be mended; a token must not live much longer than said.

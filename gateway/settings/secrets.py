@@ -43,6 +43,6 @@ def unreadable_files(settings: Settings) -> Iterator[Conflict]:
             yield Conflict((name,), str(error))
     keys = settings.jwt_jwks
     if keys is not None and not is_url(keys) and not os.path.isfile(keys):
-        yield Conflict(("jwt_jwks",), f"there is no such file: {keys}")
+        yield Conflict(("jwt_jwks",), f"there is no such file: {keys}; a URL begins with https://")
     if settings.kubeconfig is not None and not os.path.isfile(settings.kubeconfig):
         yield Conflict(("kubeconfig",), f"there is no such file: {settings.kubeconfig}")
