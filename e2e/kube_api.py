@@ -31,14 +31,21 @@ class GoneError(Exception):
 class KruiseApi:
     """Reads and writes sandboxes; an API that is away is asked again until it is back."""
 
-    def __init__(self, session: aiohttp.ClientSession, namespace: str) -> None:
+    def __init__(
+        self, session: aiohttp.ClientSession, namespace: str, version: str = KRUISE
+    ) -> None:
         self._session = session
-        self._path = f"/apis/{KRUISE}/namespaces/{namespace}/sandboxes"
+        self._path = f"/apis/{version}/namespaces/{namespace}/sandboxes"
 
     @classmethod
     @asynccontextmanager
-    async def connect(cls, kubeconfig: Path, namespace: str) -> AsyncIterator[KruiseApi]:
-        """Connect as a kubeconfig of the embedded API says: its token is in the server's URL."""
+    async def connect(
+        cls, kubeconfig: Path, namespace: str, version: str = KRUISE
+    ) -> AsyncIterator[KruiseApi]:
+        """Connect as a kubeconfig of the embedded API says: its token is in the server's URL.
+
+        `version` is the apiVersion of the sandboxes, which may be of another API than OpenKruise's.
+        """
         server = yaml.safe_load(kubeconfig.read_text())["clusters"][0]["cluster"]["server"]
         where = urlsplit(server)
         headers = {"Authorization": f"Bearer {unquote(where.password or '')}"}
@@ -46,7 +53,7 @@ class KruiseApi:
         async with aiohttp.ClientSession(
             base, headers=headers, timeout=aiohttp.ClientTimeout(total=None, sock_read=None)
         ) as session:
-            yield cls(session, namespace)
+            yield cls(session, namespace, version)
 
     async def create(self, obj: Object) -> Object:
         return await self._call("POST", self._path, obj)

@@ -21,6 +21,7 @@ from gateway.admin.readiness import Readiness
 from gateway.admin.server import AdminServer
 from gateway.cluster.cluster import Cluster
 from gateway.cluster.errors import ConfigInvalid
+from gateway.dialects.agent_sandbox import AgentSandbox
 from gateway.dialects.kruise import Kruise
 from gateway.dialects.native import Native
 from gateway.explain import Surroundings, explain
@@ -263,6 +264,7 @@ def dialects_of(settings: Settings, *, local: bool = False) -> list[Dialect]:
     known: dict[DialectName, Dialect] = {
         DialectName.NATIVE: Native(local=local),
         DialectName.KRUISE: Kruise(),
+        DialectName.AGENT_SANDBOX: AgentSandbox(),
     }
     return [known[name] for name in settings.dialects]
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.dialects.agent_sandbox import AgentSandbox
 from gateway.dialects.kruise import Kruise
 from gateway.dialects.native import Native
 from gateway.explain import NOT_RESUMABLE, Surroundings, explain
@@ -17,6 +18,7 @@ from gateway.explain.state import MEANINGS, REASONS
 from gateway.sandbox import errors, states
 from gateway.sandbox.model import State
 from gateway.sandbox.texts import parse_time
+from tests.dialects.objects import agent_object, with_field
 
 if TYPE_CHECKING:
     from gateway.dialects.base import Dialect, RawObject
@@ -113,6 +115,19 @@ def test_every_state_and_every_reason_of_the_rules_has_words() -> None:
     reasons |= {phase.lower() for phase in states.FINAL_PHASES}
     reasons |= set(states.BLOCKING_PHASES.values())
     assert set(REASONS) == reasons
+
+
+def test_conditions_of_an_agent_sandbox_tell_why_it_is_not_ready() -> None:
+    raw = with_field(agent_object(), ("metadata", "generation"), 4)
+    told = _explained(AgentSandbox(), raw, NOW)
+    assert told.state is State.RESUMING
+    assert "DependenciesReady, from before the latest change (3 of 4)" in lines(told, "State")
+    many = {"type": "Ready", "status": "False", "reason": "MultiplePods", "observedGeneration": 4}
+    state = lines(
+        _explained(AgentSandbox(), with_field(raw, ("status", "conditions", 1), many), NOW), "State"
+    )
+    assert "condition Ready=False, MultiplePods" in state
+    assert "Ready=False, MultiplePods, from before" not in state
 
 
 def test_texts_of_the_object_cannot_drive_a_terminal() -> None:

@@ -16,6 +16,7 @@ from gateway.cli.failures import Failed, told
 from gateway.cli.program import PROGRAM
 from gateway.cluster.direct import DirectClient, connect, find_kubeconfig, read_kubeconfig
 from gateway.cluster.direct.kubeconfig import DEFAULT
+from gateway.dialects.agent_sandbox import AgentSandbox
 from gateway.dialects.base import section
 from gateway.dialects.kruise import Kruise
 from gateway.dialects.native import Native
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from gateway.sandbox.model import Route
 
 LOCAL_NATIVE: Final = Native(local=True)
-DIALECTS: Final[tuple[Dialect, ...]] = (Native(), Kruise())
+DIALECTS: Final[tuple[Dialect, ...]] = (Native(), Kruise(), AgentSandbox())
 
 # Kubernetes names: RFC 1123 labels and subdomains.
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", re.ASCII)

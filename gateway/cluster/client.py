@@ -90,6 +90,7 @@ class KubeClient:
         self._rest = rest
         self._credentials = credentials
         self._config = config
+        self._served: dict[Resource, Resource] = {}
 
     @classmethod
     @asynccontextmanager
@@ -107,16 +108,30 @@ class KubeClient:
             await rest.close()
 
     async def list_page(self, selection: Selection, token: str | None) -> Page:
-        """Read one page of a list; raise Expired where the list has to begin anew."""
+        """Read one page of a list; raise Expired where the list has to begin anew.
+
+        The first page finds out which version of the API is served. Every other call is about that
+        one, until a list begins anew.
+        """
         query = [*selection.query(), ("limit", self._config.list_page_size)]
         if token is not None:
             query.append(("continue", token))
-        path = _path(selection.resource, selection.namespace)
-        try:
-            answer = await self._fetch("GET", path, query, timeout=self._config.list_timeout)
-        except ObjectGone as error:
-            raise ApiNotInstalled(str(error)) from error
-        return read_page(answer)
+        resource = selection.resource
+        missing: ObjectGone | None = None
+        for candidate in resource.candidates if token is None else (self._as_served(resource),):
+            path = _path(candidate, selection.namespace)
+            try:
+                answer = await self._fetch("GET", path, query, timeout=self._config.list_timeout)
+            except ObjectGone as error:
+                missing = error
+                continue
+            self._served[resource] = candidate
+            return read_page(answer)
+        raise ApiNotInstalled(str(missing)) from missing
+
+    def _as_served(self, resource: Resource) -> Resource:
+        """Return the version that the last list found."""
+        return self._served.get(resource, resource)
 
     @asynccontextmanager
     async def watch(
@@ -130,7 +145,7 @@ class KubeClient:
             ("resourceVersion", str(version)),
             ("timeoutSeconds", max(1, round(timeout))),
         ]
-        path = _path(selection.resource, selection.namespace)
+        path = _path(self._as_served(selection.resource), selection.namespace)
         patience = aiohttp.ClientTimeout(
             connect=self._config.request_timeout, sock_read=self._config.watch_idle_timeout
         )
@@ -157,13 +172,14 @@ class KubeClient:
 
     async def get(self, resource: Resource, namespace: str, name: str) -> RawObject:
         """Read one object, as of now."""
-        return decode_object(await self._fetch("GET", _path(resource, namespace, name)))
+        path = _path(self._as_served(resource), namespace, name)
+        return decode_object(await self._fetch("GET", path))
 
     async def merge_patch(
         self, resource: Resource, namespace: str, name: str, patch: Patch
     ) -> RawObject:
         """Apply a JSON merge patch (RFC 7396); return the object as it is then."""
-        path = _path(resource, namespace, name)
+        path = _path(self._as_served(resource), namespace, name)
         answer = await self._fetch("PATCH", path, body=patch, content_type=MERGE_PATCH)
         return decode_object(answer)
 

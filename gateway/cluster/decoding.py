@@ -26,6 +26,7 @@ class _Metadata(TypedDict, total=False):
     namespace: Any
     name: Any
     uid: Any
+    generation: Any
     resourceVersion: Any
     deletionTimestamp: Any
     labels: Any
@@ -36,6 +37,7 @@ class _Metadata(TypedDict, total=False):
 class _News(TypedDict, total=False):
     """What is read of an object, or of the Status in the ERROR frame of a watch."""
 
+    apiVersion: Any
     metadata: _Metadata
     spec: Any
     status: Any

@@ -12,7 +12,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from gateway.sandbox.errors import MalformedObject
@@ -39,12 +39,22 @@ Sections = tuple[RawObject, RawObject, RawObject]
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """Where an API serves its objects."""
+    """Where an API serves its objects.
+
+    `older`: other versions that serve the same objects, to be asked for in this order where
+    `version` is not served.
+    """
 
     group: str
     version: str
     plural: str
     kind: str
+    older: tuple[str, ...] = ()
+
+    @property
+    def candidates(self) -> tuple[Resource, ...]:
+        """This resource in each of its versions, the one to be preferred first."""
+        return (self, *(replace(self, version=one, older=()) for one in self.older))
 
 
 class Dialect(Protocol):
@@ -56,7 +66,7 @@ class Dialect(Protocol):
 
     @property
     def resource(self) -> Resource:
-        """Where its objects are served."""
+        """Where its objects are served; each says by its apiVersion in which version."""
 
     def route(self, raw: RawObject) -> Route:
         """Judge an object; raise MalformedObject where it cannot be judged."""

@@ -64,21 +64,31 @@ def _read(case: Case, raw: RawObject) -> Iterator[str]:
     yield f"wanted {wanted}, reported phase {plain(phase) if phase else '(none)'}"
     generation = base.section(raw, "metadata").get("generation")
     observed = base.section(raw, "status").get("observedGeneration")
-    if isinstance(generation, int) and isinstance(observed, int) and observed < generation:
-        yield f"its controller has not seen the latest change yet ({observed} of {generation})"
+    if behind := _behind(observed, generation):
+        yield f"its controller has not seen the latest change yet ({behind})"
     pause_time = base.section(raw, "spec").get("pauseTime")
     if isinstance(pause_time, str):
         yield f"its own controller pauses it at {plain(pause_time)} (spec.pauseTime)"
     yield from _conditions(raw)
 
 
+def _behind(observed: object, generation: object) -> str | None:
+    """Return how far an observation lags behind the spec; None if it does not, or none can tell."""
+    if isinstance(observed, int) and isinstance(generation, int) and observed < generation:
+        return f"{observed} of {generation}"
+    return None
+
+
 def _conditions(raw: RawObject) -> Iterator[str]:
     conditions = base.section(raw, "status").get("conditions")
+    generation = base.section(raw, "metadata").get("generation")
     for one in conditions if isinstance(conditions, list) else []:
         if isinstance(one, dict):
             told = [f"condition {one.get('type')}={one.get('status')}"]
             told += [f"since {one['lastTransitionTime']}"] if one.get("lastTransitionTime") else []
             told += [str(one[name]) for name in ("reason", "message") if one.get(name)]
+            if behind := _behind(one.get("observedGeneration"), generation):
+                told.append(f"from before the latest change ({behind})")
             yield plain(", ".join(told))
 
 

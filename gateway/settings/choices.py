@@ -26,6 +26,7 @@ class DialectName(Enum):
 
     NATIVE = "native"
     KRUISE = "kruise"
+    AGENT_SANDBOX = "agent-sandbox"
 
 
 class LogLevel(Enum):

@@ -327,7 +327,7 @@ class Pages(Group):
 class Cluster(Group):
     """Kubernetes"""
 
-    dialects: Dialects = _knob("native,kruise", "Sandbox APIs that are watched.")
+    dialects: Dialects = _knob("native,kruise,agent-sandbox", "Sandbox APIs that are watched.")
     namespaces: Namespaces = _knob("", "Namespaces that are watched. Empty: all.")
     label_selector: Text = _knob("", "Only sandboxes with these labels: Kubernetes' own syntax.")
     kubeconfig: File = _knob(

@@ -49,6 +49,7 @@ class FaultApi:
     version: int = 10
     compacted: int = 0
     installed: bool = True
+    unserved: frozenset[str] = frozenset()
     denied: int = 0
     token: str | None = None
     port: int = 0
@@ -199,7 +200,8 @@ class FaultApi:
             f"Bearer {self.token}"
         ):
             return failure(401)
-        return None if self.installed else failure(404)
+        unknown = request.path.split("/")[3] in self.unserved
+        return failure(404) if unknown or not self.installed else None
 
     def _visible(self, request: web.Request, raw: RawObject) -> bool:
         parts = request.path.split("/")

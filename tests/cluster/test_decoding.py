@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from gateway.cluster.answers import event_of, read_page
 from gateway.cluster.decoding import decode_frame, decode_item, decode_list, decode_object
 from gateway.cluster.errors import Expired, Garbled
+from gateway.dialects.agent_sandbox import AgentSandbox
 from gateway.dialects.kruise import Kruise
 from gateway.dialects.native import Native
 from gateway.sandbox.errors import MalformedObject
-from tests.dialects.objects import kruise_object, native_object, paths_of, with_field
+from tests.dialects.objects import agent_object, kruise_object, native_object, paths_of, with_field
 
 from .conftest import patient
 
@@ -30,6 +31,8 @@ SAMPLES: list[tuple[Dialect, RawObject]] = [
     (Native(), native_object()),
     (Native(local=True), native_object()),
     (Kruise(), kruise_object()),
+    (AgentSandbox(), agent_object("v1beta1")),
+    (AgentSandbox(), agent_object("v1alpha1")),
 ]
 FIELDS = [(dialect, raw, path) for dialect, raw in SAMPLES for path in paths_of(raw)]
 ODD_VALUES: list[Any] = [None, True, 0, -1, 3.5, "", "odd", [], ["odd"], {}, {"a": 1}]

@@ -90,6 +90,44 @@ def native_object() -> RawObject:
     }
 
 
+def agent_object(version: str = "v1beta1") -> RawObject:
+    """Return an agent-sandbox Sandbox that runs and is ready; every field that is read is there."""
+    wanted: RawObject = {"operatingMode": "Running"} if version == "v1beta1" else {"replicas": 1}
+    return {
+        "apiVersion": f"agents.x-k8s.io/{version}",
+        "kind": "Sandbox",
+        "metadata": {
+            "namespace": "team-a",
+            "name": "box",
+            "uid": "uid-1",
+            "generation": 3,
+            "resourceVersion": "41",
+            "deletionTimestamp": None,
+            "labels": {},
+            "annotations": {"sandbox-gateway.dev/wake-on-traffic": "true"},
+        },
+        "spec": wanted | {"shutdownTime": "2026-11-23T00:00:00Z"},
+        "status": {
+            "podIPs": ["10.0.0.7", "fd00::7"],
+            "conditions": [
+                {
+                    "type": "Suspended",
+                    "status": "False",
+                    "reason": "NotSuspended",
+                    "observedGeneration": 3,
+                },
+                {
+                    "type": "Ready",
+                    "status": "True",
+                    "reason": "DependenciesReady",
+                    "observedGeneration": 3,
+                    "lastTransitionTime": "2026-11-22T10:00:00Z",
+                },
+            ],
+        },
+    }
+
+
 _ABSENT: Any = object()
 
 
@@ -152,7 +190,10 @@ json_values = st.recursive(
     | st.floats(allow_nan=False)
     | st.text(max_size=6)
     | st.sampled_from(
-        ["True", "true", "Paused", "Running", "2026-11-22T10:20:30Z", "10.0.0.9", "9" * 5000]
+        [
+            "True", "true", "Paused", "Suspended", "Running",
+            "2026-11-22T10:20:30Z", "10.0.0.9", "9" * 5000,
+        ]
     ),
     lambda inner: st.lists(inner, max_size=3)
     | st.dictionaries(st.sampled_from(["type", "status", "kind", "a"]), inner, max_size=3),

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.dialects.agent_sandbox import AgentSandbox
 from gateway.dialects.kruise import Kruise
 from gateway.dialects.native import Native
 from gateway.sandbox.errors import MalformedObject, NotResumable
@@ -17,6 +18,7 @@ from gateway.sandbox.model import State, UpstreamTls
 from .objects import (
     NOW,
     Path,
+    agent_object,
     json_values,
     kruise_object,
     merged,
@@ -34,6 +36,8 @@ SAMPLES: list[tuple[Dialect, RawObject]] = [
     (Kruise(), kruise_object()),
     (Native(), native_object()),
     (Native(local=True), native_object()),
+    (AgentSandbox(), agent_object("v1beta1")),
+    (AgentSandbox(), agent_object("v1alpha1")),
 ]
 FIELDS = [(dialect, raw, path) for dialect, raw in SAMPLES for path in paths_of(raw)]
 #: One value of each JSON type, and texts that parse as nothing.
@@ -136,6 +140,18 @@ STRICT: list[tuple[int, Path, tuple[object, ...]]] = [
     (1, ("spec", "ports"), (1, "x", True, {}, ["8080"], [0])),
     (1, ("status", "podIP"), (1, "x", True, [], {})),
     (1, ("status", "podUID"), (1, True, [], {})),
+    *((i, ("metadata", name), (None, "", 1, True, [], {})) for i in (3, 4)
+      for name in ("namespace", "name", "uid", "resourceVersion")),
+    *((i, path, ("x", 1, True, [])) for i in (3, 4) for path in (
+        ("metadata",), ("spec",), ("status",),
+        ("metadata", "labels"), ("metadata", "annotations"))),
+    *((i, ("apiVersion",), (None, "", "v1beta1", 1, True, [], {}, "agents.x-k8s.io/v1"))
+      for i in (3, 4)),
+    *((i, ("status", "conditions"), (1, "x", True, {})) for i in (3, 4)),
+    *((i, ("status", "podIPs"), (1, "x", True, {}, [1], [None], ["x"])) for i in (3, 4)),
+    *((i, ("spec", "shutdownTime"), (1, "x", True, [], {})) for i in (3, 4)),
+    (3, ("spec", "operatingMode"), (0, 1, True, [], {})),
+    (4, ("spec", "replicas"), ("0", "", True, False, 0.0, [], {})),
     (2, ("spec", "process"), (1, "x", True, [])),
     (2, ("spec", "process", "port"), (0, "x", True, [], {})),
 ]  # fmt: skip
@@ -156,6 +172,8 @@ WAKE_TEXTS: list[tuple[int, Path]] = [
     (0, ("metadata", "annotations", "agents.kruise.io/wake-on-traffic")),
     (0, ("metadata", "annotations", "sandbox-gateway.dev/wake-on-traffic")),
     (1, ("metadata", "annotations", "sandbox-gateway.dev/wake-on-traffic")),
+    (3, ("metadata", "annotations", "sandbox-gateway.dev/wake-on-traffic")),
+    (4, ("metadata", "annotations", "sandbox-gateway.dev/wake-on-traffic")),
 ]
 
 
@@ -190,8 +208,11 @@ def test_only_what_runs_has_an_address_and_patches_settle(
     raw = with_field(raw, ("status", "phase"), phase)
     raw = with_field(raw, ("spec", "paused"), paused)
     raw = with_field(raw, ("spec", "desiredState"), "Paused" if paused else "Running")
+    raw = with_field(raw, ("spec", "operatingMode"), "Suspended" if paused else "Running")
+    raw = with_field(raw, ("spec", "replicas"), 0 if paused else 1)
     conditions = [
-        {"type": "Ready", "status": str(ready)},
+        {"type": "Ready", "status": str(ready), "observedGeneration": 3},
+        {"type": "Suspended", "status": str(settled), "observedGeneration": 3},
         {"type": "SandboxPaused", "status": str(settled)},
     ]
     raw = with_field(raw, ("status", "conditions"), conditions)

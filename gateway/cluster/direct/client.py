@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 from urllib.parse import quote
 
 from gateway.cluster.answers import page_of
@@ -23,12 +23,15 @@ PAGE: Final = 500
 #: Writers that get in between are few: losing more often than this means something fights us.
 ATTEMPTS: Final = 5
 
+T = TypeVar("T")
+
 
 class DirectClient:
     """A synchronous client for the few calls that commands make. Raises ClusterError."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._served: dict[Resource, Resource] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -45,30 +48,39 @@ class DirectClient:
         self, resource: Resource, namespace: str | None = None, label_selector: str = ""
     ) -> list[RawObject]:
         """Return all objects of one namespace (None: of all); raise ApiNotInstalled."""
-        path = _collection(resource, namespace)
-        query = {"limit": str(PAGE)}
-        if label_selector:
-            query["labelSelector"] = label_selector
-        found: list[RawObject] = []
-        while True:
-            try:
-                page = page_of(self._connection.request("GET", path, query=query))
-            except ObjectGone as error:
-                raise ApiNotInstalled(str(error)) from error
-            found += page.items
-            if page.next_token is None:
-                return found
-            query["continue"] = page.next_token
+        query = {"labelSelector": label_selector} if label_selector else {}
+        try:
+            return self._first_served(
+                resource, lambda one: _objects(self._connection, _collection(one, namespace), query)
+            )
+        except ObjectGone as error:
+            raise ApiNotInstalled(str(error)) from error
 
     def get(self, resource: Resource, namespace: str, name: str) -> RawObject:
         """Return one object."""
-        return self._connection.request("GET", _object_path(resource, namespace, name))
+        return self._first_served(
+            resource,
+            lambda one: self._connection.request("GET", _object_path(one, namespace, name)),
+        )
+
+    def _first_served(self, resource: Resource, read: Callable[[Resource], T]) -> T:
+        """Read in the first version that has it, which is the one to write in; raise ObjectGone."""
+        missing = ObjectGone()
+        for candidate in resource.candidates:
+            try:
+                found = read(candidate)
+            except ObjectGone as error:
+                missing = error
+                continue
+            self._served[resource] = candidate
+            return found
+        raise missing
 
     def patch(self, resource: Resource, namespace: str, name: str, patch: Patch) -> RawObject:
         """Send a merge patch; return the object as it is then."""
         return self._connection.request(
             "PATCH",
-            _object_path(resource, namespace, name),
+            _object_path(self._served.get(resource, resource), namespace, name),
             body=json.dumps(patch).encode(),
             content_type="application/merge-patch+json",
         )
@@ -99,6 +111,18 @@ class DirectClient:
             if section(raw, "metadata").get("uid") != uid:
                 raise ObjectGone("another object has taken this name")
         raise Conflict(f"the object changed {ATTEMPTS} times while it was written")
+
+
+def _objects(connection: Connection, path: str, query: dict[str, str]) -> list[RawObject]:
+    """Read all pages of a collection."""
+    asked = query | {"limit": str(PAGE)}
+    found: list[RawObject] = []
+    while True:
+        page = page_of(connection.request("GET", path, query=asked))
+        found += page.items
+        if page.next_token is None:
+            return found
+        asked["continue"] = page.next_token
 
 
 def _guarded(patch: Patch, raw: RawObject) -> Patch:

@@ -1,0 +1,1 @@
+"""Against a real kube-apiserver: what an embedded API only promises to be like."""

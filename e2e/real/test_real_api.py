@@ -1,0 +1,173 @@
+"""The native API as a real API server serves it, and a gateway over it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+import httpx
+import orjson
+
+from e2e.gateways import Gateway, start_serve
+from e2e.manifests import NATIVE
+from e2e.pods import SeparatePods
+from e2e.real_api import RealApi, connect
+from e2e.waiting import DEADLINE, soon, until
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from e2e.pods import Pod
+    from e2e.programs import Programs
+
+SANDBOXES: Final = f"/apis/{NATIVE}/namespaces/default/sandboxes"
+MERGE: Final = {"Content-Type": "application/merge-patch+json"}
+
+Object = dict[str, Any]
+
+
+def create(admin: httpx.Client, name: str, **spec: Any) -> Object:
+    """Create a sandbox that traffic may wake."""
+    body = {
+        "apiVersion": NATIVE,
+        "kind": "Sandbox",
+        "metadata": {"name": name},
+        "spec": {"wakeOnTraffic": {"enabled": True}} | spec,
+    }
+    return said(admin.post(SANDBOXES, json=body))
+
+
+def report(admin: httpx.Client, name: str, **status: Any) -> Object:
+    """Report as a controller does."""
+    path = f"{SANDBOXES}/{name}/status"
+    return said(admin.patch(path, json={"status": status}, headers=MERGE))
+
+
+def said(answer: httpx.Response) -> Object:
+    assert answer.is_success, answer.text
+    found: Object = answer.json()
+    return found
+
+
+def test_a_status_is_written_apart_from_the_spec(admin: httpx.Client) -> None:
+    created = create(admin, "apart")
+    assert created["spec"]["desiredState"] == "Running", "what the definition says by default"
+
+    both = {"spec": {"desiredState": "Paused"}, "status": {"phase": "Paused"}}
+    asked = said(admin.patch(f"{SANDBOXES}/apart", json=both, headers=MERGE))
+    assert "status" not in asked
+    assert asked["metadata"]["generation"] == 2
+
+    told = said(admin.patch(f"{SANDBOXES}/apart/status", json=both, headers=MERGE))
+    assert told["status"] == {"phase": "Paused"}
+    assert told["metadata"]["generation"] == 2
+
+
+def test_what_is_no_sandbox_is_refused(admin: httpx.Client) -> None:
+    body = {"apiVersion": NATIVE, "kind": "Sandbox", "metadata": {"name": "no"}}
+    wrong = body | {"spec": {"desiredState": "Asleep"}}
+    assert admin.post(SANDBOXES, json=wrong).status_code == 422
+
+
+def test_a_watch_tells_of_changes(admin: httpx.Client) -> None:
+    version = said(admin.get(SANDBOXES))["metadata"]["resourceVersion"]
+    create(admin, "watched")
+    report(admin, "watched", phase="Paused")
+    params = {"watch": "1", "resourceVersion": version, "fieldSelector": "metadata.name=watched"}
+    with admin.stream("GET", SANDBOXES, params=params) as stream:
+        lines = stream.iter_lines()
+        first, second = orjson.loads(next(lines)), orjson.loads(next(lines))
+    assert (first["type"], second["type"]) == ("ADDED", "MODIFIED")
+    assert second["object"]["status"] == {"phase": "Paused"}
+
+
+def test_an_account_without_rights_is_refused(api: RealApi, admin: httpx.Client) -> None:
+    create(admin, "private")
+    api.kubectl("create", "serviceaccount", "nobody")
+    with connect(api.kubeconfig_of("nobody")) as nobody:
+        assert nobody.get(SANDBOXES).status_code == 403
+        paused = {"spec": {"desiredState": "Paused"}}
+        answer = nobody.patch(f"{SANDBOXES}/private", json=paused, headers=MERGE)
+        assert answer.status_code == 403
+    assert said(admin.get(f"{SANDBOXES}/private"))["spec"]["desiredState"] == "Running"
+
+
+def test_the_rest_of_an_old_list_is_gone(admin: httpx.Client) -> None:
+    create(admin, "first")
+    create(admin, "second")
+    token = said(admin.get(SANDBOXES, params={"limit": 1}))["metadata"]["continue"]
+    following = {"limit": 1, "continue": token}
+    assert admin.get(SANDBOXES, params=following).status_code == 200
+    # Only what is older than the newest version is ever forgotten.
+    report(admin, "first", phase="Paused")
+    gone = until(
+        lambda: one if (one := admin.get(SANDBOXES, params=following)).is_error else None,
+        "the token is no good any more",
+    )
+    assert (gone.status_code, gone.json()["reason"]) == (410, "Expired")
+
+
+# ---- a gateway ----------------------------------------------------------------------------------
+
+
+def authorize(api: RealApi, account: str) -> Path:
+    """Give an account the rights of a gateway; return its kubeconfig."""
+    rights = {
+        "sandboxes.sandbox-gateway.dev": "get,list,watch,patch",
+        "events": "create",
+    }
+    api.kubectl("create", "serviceaccount", account)
+    for resource, verbs in rights.items():
+        name = f"{account}-{resource}"
+        api.kubectl("create", "clusterrole", name, f"--verb={verbs}", f"--resource={resource}")
+        subject = f"--serviceaccount=default:{account}"
+        api.kubectl("create", "clusterrolebinding", name, f"--clusterrole={name}", subject)
+    return api.kubeconfig_of(account)
+
+
+def running(pod: Pod, generation: int) -> Object:
+    """Return the status of a sandbox with this workload."""
+    ready = {"type": "Ready", "status": "True"}
+    where = {"podIP": pod.ip, "podUID": pod.uid, "observedGeneration": generation}
+    return {"phase": "Running", "conditions": [ready]} | where
+
+
+async def ask(gateway: Gateway, name: str, port: int) -> httpx.Response:
+    """Send one request, once."""
+    headers = {"e2b-sandbox-id": f"default--{name}", "e2b-sandbox-port": str(port)}
+    transport = httpx.AsyncHTTPTransport(retries=0)
+    async with httpx.AsyncClient(transport=transport, timeout=DEADLINE) as client:
+        return await client.get(gateway.data, headers=headers)
+
+
+async def test_many_requests_wake_a_sandbox_by_one_write(
+    api: RealApi, admin: httpx.Client, programs: Programs, home: Path
+) -> None:
+    paused = create(admin, "sleeper", desiredState="Paused")
+    report(admin, "sleeper", phase="Paused")
+    settings = {"dialects": "native"}
+    gateway = start_serve(programs, home, authorize(api, "gateway"), **settings)
+    gateway.wait_ready()
+    assert gateway.state_of("default", "sleeper") == "paused"
+
+    pods = SeparatePods()
+    pod = pods.make("sleeper")
+    await pods.open(pod)
+    try:
+        async with asyncio.TaskGroup() as group:
+            asked = [group.create_task(ask(gateway, "sleeper", pods.port)) for _ in range(20)]
+            await soon(lambda: gateway.waiters("default", "sleeper") == 20, "all of them wait")
+            await soon(lambda: gateway.wakes_written == 1, "the wake is written")
+            woken = said(admin.get(f"{SANDBOXES}/sleeper"))
+            report(admin, "sleeper", **running(pod, woken["metadata"]["generation"]))
+    finally:
+        await pods.close()
+
+    assert [one.result().status_code for one in asked] == [200] * 20
+    assert len(pod.requests) == 20
+    woken = said(admin.get(f"{SANDBOXES}/sleeper"))
+    assert woken["spec"] == paused["spec"] | {"desiredState": "Running"}
+    assert woken["metadata"]["generation"] == paused["metadata"]["generation"] + 1
+    assert gateway.wakes_written == 1
+    assert gateway.program.end() == 0
+    assert "Traceback" not in gateway.program.errors

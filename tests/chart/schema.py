@@ -1,0 +1,110 @@
+"""The part of the chart's values.schema.json that the settings' one definition gives.
+
+`python -m tests.chart.schema --check` fails where it is out of date; `--write` renews it. The rest
+of the schema is written by hand.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import Any, Final, get_args, get_origin
+
+from gateway.settings import model
+from gateway.settings.model import GROUPS, NAMES, Group, Settings, kind_of
+
+CHART: Final = Path(__file__).parents[2] / "charts" / "sandbox-gateway"
+FILE: Final = CHART / "values.schema.json"
+
+Shape = dict[str, Any]
+
+_DURATION: Final = {"type": "string", "pattern": r"^([0-9]+(\.[0-9]*)?(ns|us|µs|ms|s|m|h))+$"}
+_SIZE: Final = {"type": ["integer", "string"], "minimum": 0, "pattern": "^[0-9]+ *([KMG]i)?B?$"}
+
+
+def _kind(alias: Any) -> object:
+    return get_args(alias)[1]
+
+
+#: What the type alone does not tell.
+_SHAPES: Final[dict[object, Shape]] = {
+    _kind(model.Duration): _DURATION,
+    _kind(model.DurationOrZero): _DURATION,
+    _kind(model.Size): _SIZE,
+    _kind(model.SizeOrZero): _SIZE,
+    _kind(model.Count): {"type": "integer", "minimum": 1, "maximum": 10_000_000},
+    _kind(model.CountOrZero): {"type": "integer", "minimum": 0, "maximum": 10_000_000},
+    _kind(model.Port): {"type": "integer", "minimum": 1, "maximum": 65535},
+    _kind(model.Rate): {"type": "number", "exclusiveMinimum": 0},
+    _kind(model.Listen): {"type": "string", "pattern": ":[1-9][0-9]{0,4}$"},
+    _kind(model.Place): {"type": "string", "pattern": "^https?://"},
+}
+
+_TYPES: Final[dict[object, str]] = {bool: "boolean", int: "integer", float: "number"}
+
+#: The chart mounts files and sets their paths; in a pod the cluster is the pod's own.
+_BY_THE_CHART: Final = frozenset({"kubeconfig", "kube_context"}) | {
+    name for name in NAMES if kind_of(name) in (_kind(model.File), _kind(model.SecretFile))
+}
+
+
+def settings_schema() -> Shape:
+    """Return the JSON schema of the value `settings`: every setting that the chart does not set."""
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            name: _shape(name) | {"description": _meaning(group, name)}
+            for group in GROUPS
+            for name in group.model_fields
+            if name not in _BY_THE_CHART
+        },
+    }
+
+
+def _shape(name: str) -> Shape:
+    known = _SHAPES.get(kind_of(name))
+    return known if known is not None else _shape_of_type(Settings.model_fields[name].annotation)
+
+
+def _shape_of_type(annotation: Any) -> Shape:
+    """Lists and maps are YAML's own: their comma-separated text is for the environment."""
+    if get_origin(annotation) is tuple:
+        return {"type": "array", "items": _shape_of_type(get_args(annotation)[0])}
+    if get_origin(annotation) is dict:
+        return {"type": "object", "additionalProperties": {"type": "string"}}
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return {"enum": [one.value for one in annotation]}
+    return {"type": _TYPES.get(annotation, "string")}
+
+
+def _meaning(group: type[Group], name: str) -> str:
+    return group.model_fields[name].description or ""
+
+
+def inserted(document: str) -> str:
+    """Return the schema with the current settings in it."""
+    schema = json.loads(document)
+    schema["properties"]["settings"] = settings_schema()
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+def main(arguments: list[str]) -> int:
+    """Check or write the schema; return the exit status."""
+    if arguments not in (["--check"], ["--write"]):
+        print("usage: python -m tests.chart.schema --check|--write", file=sys.stderr)
+        return 2
+    document = FILE.read_text(encoding="utf-8")
+    wanted = inserted(document)
+    if arguments == ["--write"]:
+        FILE.write_text(wanted, encoding="utf-8")
+    elif document != wanted:
+        print(f"{FILE.name}: out of date; run with --write", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

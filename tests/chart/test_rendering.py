@@ -1,0 +1,263 @@
+"""What the chart renders is what Kubernetes takes, and it runs the gateway as it should be run."""
+
+from __future__ import annotations
+
+import json
+import re
+import tarfile
+from typing import TYPE_CHECKING, Any
+
+import kubernetes_validate
+import pytest
+import trustme
+import yaml
+
+from gateway.settings import load
+from gateway.settings.model import shown_default
+from tests.chart.helm import NAME, Helm, HelmFailed, Object, of_kind, only
+from tests.chart.schema import CHART
+from tests.chart.values import EVERYTHING, MATRIX, TLS, merged, minimal
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+#: The oldest that the chart says it runs on, and the newest there is a schema of.
+KUBERNETES = ("1.30", "1.37")
+#: Served by others than Kubernetes itself, so that there is no schema of them here.
+FOREIGN = {"HTTPRoute", "ServiceMonitor", "PrometheusRule"}
+
+every_case = pytest.mark.parametrize("values", MATRIX.values(), ids=list(MATRIX))
+
+
+def pod_of(objects: list[Object]) -> dict[str, Any]:
+    pod: dict[str, Any] = only(objects, "Deployment")["spec"]["template"]["spec"]
+    return pod
+
+
+def settings_of(objects: list[Object]) -> str:
+    text: str = only(objects, "ConfigMap")["data"]["settings.yaml"]
+    return text
+
+
+@every_case
+def test_helm_finds_nothing_to_say_against_it(helm: Helm, values: dict[str, Any]) -> None:
+    printed = helm.run("lint", "--strict", CHART, "--values", helm.file(values))
+    assert "0 chart(s) failed" in printed
+
+
+@every_case
+def test_every_object_is_valid_to_kubernetes(helm: Helm, values: dict[str, Any]) -> None:
+    objects = helm.objects(values)
+    for one in objects:
+        if one["kind"] not in FOREIGN:
+            for version in KUBERNETES:
+                kubernetes_validate.validate(one, version, strict=True)
+    assert len({(one["kind"], one["metadata"].get("namespace"), one["metadata"]["name"])
+                for one in objects}) == len(objects)  # fmt: skip
+
+
+def test_all_kinds_are_rendered_by_one_case_or_another(helm: Helm) -> None:
+    found = {one["kind"] for values in MATRIX.values() for one in helm.objects(values)}
+    assert found == FOREIGN | {
+        "ClusterRole", "ClusterRoleBinding", "ConfigMap", "Deployment", "HorizontalPodAutoscaler",
+        "Ingress", "NetworkPolicy", "PodDisruptionBudget", "Role", "RoleBinding", "Service",
+        "ServiceAccount", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding",
+    }  # fmt: skip
+
+
+# ---- settings and files -------------------------------------------------------------------------
+
+
+def mounted(objects: list[Object], root: Path) -> None:
+    """Write the files that the pod would see, below `root`."""
+    contents = {"token": "secret", "page.html": "<p>$title</p>", "jwks.json": '{"keys": []}'}
+    contents["keys"] = "k1:" + "QUJDRA" * 10 + "QUJD"
+    authority = trustme.CA()
+    certificate = authority.issue_cert("gateway.example.com")
+    contents["tls.crt"] = certificate.cert_chain_pems[0].bytes().decode()
+    contents["tls.key"] = certificate.private_key_pem.bytes().decode()
+    contents["ca.crt"] = authority.cert_pem.bytes().decode()
+    contents["settings.yaml"] = settings_of(objects).replace("/etc/", f"{root}/etc/")
+    pod = pod_of(objects)
+    places = {one["name"]: one["mountPath"] for one in pod["containers"][0]["volumeMounts"]}
+    for volume in pod["volumes"]:
+        directory = root / places[volume["name"]].lstrip("/")
+        directory.mkdir(parents=True)
+        source = volume.get("secret") or volume["configMap"]
+        for item in source.get("items", [{"key": "settings.yaml", "path": "settings.yaml"}]):
+            (directory / item["path"]).write_text(contents[item["key"]])
+
+
+@every_case
+def test_the_gateway_takes_the_settings_and_finds_their_files(
+    helm: Helm, values: dict[str, Any], tmp_path: Path
+) -> None:
+    objects = helm.objects(values)
+    mounted(objects, tmp_path)
+    (variable,) = pod_of(objects)["containers"][0]["env"]
+    assert variable["name"] == "SBXGW_CONFIG"
+    settings = load({"SBXGW_CONFIG": f"{tmp_path}{variable['value']}"})
+    wanted = values["settings"]
+    assert settings.auth_mode.value == wanted["auth_mode"]
+    assert list(settings.namespaces) == wanted.get("namespaces", [])
+    assert settings.max_connections == wanted.get("max_connections", settings.max_connections)
+    ports = {one["name"]: one["containerPort"] for one in pod_of(objects)["containers"][0]["ports"]}
+    assert ports == {"data": settings.data_listen.port, "admin": settings.admin_listen.port}
+
+
+def test_what_the_chart_sets_by_itself_are_the_gateways_own_defaults() -> None:
+    written = yaml.safe_load((CHART / "values.yaml").read_text())["settings"]
+    loaded = load({"SBXGW_AUTH_MODE": "none"})
+    for name in ("data_listen", "admin_listen", "drain_delay", "drain_timeout"):
+        assert written.pop(name) == shown_default(name)
+    assert written.pop("namespaces") == list(loaded.namespaces)
+    assert written.pop("dialects") == [one.value for one in loaded.dialects]
+    assert not written
+
+
+def test_no_secret_is_in_what_is_rendered(helm: Helm) -> None:
+    text = helm.text(EVERYTHING)
+    assert not of_kind(list(yaml.safe_load_all(text)), "Secret")
+    assert "PRIVATE KEY" not in text
+
+
+def test_files_are_mounted_whole_so_that_their_changes_are_seen(helm: Helm) -> None:
+    mounts = pod_of(helm.objects(EVERYTHING))["containers"][0]["volumeMounts"]
+    assert len(mounts) == 8
+    assert all(one["readOnly"] and "subPath" not in one for one in mounts)
+
+
+def test_a_change_of_settings_replaces_the_pods(helm: Helm) -> None:
+    def checksum(**settings: object) -> str:
+        template = only(helm.objects(minimal(**settings)), "Deployment")["spec"]["template"]
+        found: str = template["metadata"]["annotations"]["checksum/settings"]
+        return found
+
+    assert checksum() == checksum()
+    assert checksum() != checksum(log_level="debug")
+
+
+# ---- the pod ------------------------------------------------------------------------------------
+
+
+@every_case
+def test_the_pod_is_as_restricted_as_kubernetes_knows(helm: Helm, values: dict[str, Any]) -> None:
+    pod = pod_of(helm.objects(values))
+    (container,) = pod["containers"]
+    assert pod["securityContext"] == {
+        "runAsNonRoot": True, "runAsUser": 65532, "runAsGroup": 65532, "fsGroup": 65532,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }  # fmt: skip
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert pod["enableServiceLinks"] is False
+    assert not {"hostNetwork", "hostPID", "hostIPC"} & pod.keys()
+    assert "lifecycle" not in container
+
+
+@pytest.mark.parametrize(
+    ("delay", "timeout", "seconds"),
+    [
+        ("5s", "1m", 80), ("0s", "0s", 15), ("1500ms", "1h0m2s", 3619), ("1.5h", "1m30s", 5505),
+        ("300us", "10ns", 17), ("1m1ms", "2s", 78),
+    ],
+)  # fmt: skip
+def test_the_pod_has_time_to_drain(helm: Helm, delay: str, timeout: str, seconds: int) -> None:
+    values = minimal(drain_delay=delay, drain_timeout=timeout)
+    pod = pod_of(helm.objects(values))
+    assert pod["terminationGracePeriodSeconds"] == seconds
+
+
+def test_a_grace_period_is_refused_if_draining_takes_longer(helm: Helm) -> None:
+    enough = merged(minimal(), {"terminationGracePeriodSeconds": 80})
+    assert pod_of(helm.objects(enough))["terminationGracePeriodSeconds"] == 80
+    with pytest.raises(HelmFailed, match="is 79, but draining needs 80"):
+        helm.text(merged(minimal(), {"terminationGracePeriodSeconds": 79}))
+
+
+def test_probes_ask_the_admin_port_in_the_protocol_that_it_speaks(helm: Helm) -> None:
+    for files, scheme in (({}, "HTTP"), (TLS, "HTTPS")):
+        (container,) = pod_of(helm.objects(merged(minimal(), {"files": files})))["containers"]
+        for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+            asked = container[probe]["httpGet"]
+            assert (asked["port"], asked["scheme"]) == ("admin", scheme)
+
+
+def test_an_autoscaler_alone_says_how_many_pods_there_are(helm: Helm) -> None:
+    assert only(helm.objects(minimal()), "Deployment")["spec"]["replicas"] == 2
+    assert "replicas" not in only(helm.objects(EVERYTHING), "Deployment")["spec"]
+
+
+# ---- the network --------------------------------------------------------------------------------
+
+
+@every_case
+def test_everything_that_selects_the_pods_does_select_them(
+    helm: Helm, values: dict[str, Any]
+) -> None:
+    objects = helm.objects(values)
+    labels = only(objects, "Deployment")["spec"]["template"]["metadata"]["labels"].items()
+    assert only(objects, "Deployment")["spec"]["selector"]["matchLabels"].items() <= labels
+    for service in of_kind(objects, "Service"):
+        assert service["spec"]["selector"].items() <= labels
+    for budget in of_kind(objects, "PodDisruptionBudget"):
+        assert budget["spec"]["selector"]["matchLabels"].items() <= labels
+
+
+def test_the_admin_port_is_in_no_service_for_clients(helm: Helm) -> None:
+    objects = helm.objects(EVERYTHING)
+    (data,) = only(objects, "Service")["spec"]["ports"]
+    assert data == {"name": "https", "port": 443, "targetPort": "data", "appProtocol": "https"}
+    admin = only(objects, "Service", f"{NAME}-admin")["spec"]
+    assert (admin["clusterIP"], admin["ports"][0]["targetPort"]) == ("None", "admin")
+    backends = re.findall(rf"name: ({NAME}\S*)", json.dumps(of_kind(objects, "Ingress")))
+    assert f"{NAME}-admin" not in backends
+
+
+def test_without_peers_nobody_reaches_the_admin_port(helm: Helm) -> None:
+    closed = merged(minimal(), {"networkPolicy": {"enabled": True}})
+    (ingress,) = only(helm.objects(closed), "NetworkPolicy")["spec"]["ingress"]
+    assert ingress == {"ports": [{"port": "data"}]}
+    data, admin = only(helm.objects(EVERYTHING), "NetworkPolicy")["spec"]["ingress"]
+    assert data["ports"] == [{"port": "data"}]
+    assert data["from"] == EVERYTHING["networkPolicy"]["dataFrom"]
+    assert admin["ports"] == [{"port": "admin"}]
+    assert admin["from"] == EVERYTHING["networkPolicy"]["adminFrom"]
+
+
+def test_only_the_gateway_is_let_through_to_sandboxes(helm: Helm) -> None:
+    objects = helm.objects(EVERYTHING)
+    labels = only(objects, "Deployment")["spec"]["template"]["metadata"]["labels"].items()
+    found = [one for one in of_kind(objects, "NetworkPolicy") if one["metadata"]["name"] != NAME]
+    assert [one["metadata"]["namespace"] for one in found] == ["team-a", "team-b"]
+    for one in found:
+        assert one["spec"]["podSelector"] == {}
+        ((peer,),) = (rule["from"] for rule in one["spec"]["ingress"])
+        assert peer["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "edge"}
+        assert peer["podSelector"]["matchLabels"].items() <= labels
+
+
+# ---- the package --------------------------------------------------------------------------------
+
+
+def test_it_can_be_packaged_with_its_crd(helm: Helm, tmp_path: Path) -> None:
+    helm.run("package", CHART, "--destination", tmp_path)
+    (package,) = tmp_path.glob("sandbox-gateway-*.tgz")
+    with tarfile.open(package) as archive:
+        names = {name.removeprefix("sandbox-gateway/") for name in archive.getnames()}
+    assert {"Chart.yaml", "values.schema.json", "crds/sandboxes.yaml", "alerts.yaml"} <= names
+    assert "dashboards/sandbox-gateway.json" in names
+
+
+def test_the_notes_name_the_next_commands(helm: Helm) -> None:
+    values = helm.file(minimal())
+    printed = helm.run(
+        "install", "gw", CHART, "--namespace", "edge", "--values", values, "--dry-run=client"
+    )
+    notes = printed.partition("NOTES:")[2]
+    assert "auth_mode access-token" in notes
+    assert f"kubectl -n edge rollout status deployment/{NAME}" in notes
+    assert "curl -i" in notes
