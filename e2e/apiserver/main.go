@@ -98,8 +98,9 @@ func serve(directory, port string, more []string) error {
 func startEtcd(directory string) (*embed.Etcd, error) {
 	config := embed.NewConfig()
 	config.Dir = directory
-	config.LogLevel = "warn"
-	config.UnsafeNoFsync = true // it need not outlive the machine
+	config.EnableGRPCGateway = false // it would dial the advertised port 0 for ever
+	config.LogLevel = "error"        // its warnings are of each request
+	config.UnsafeNoFsync = true      // it need not outlive the machine
 	anywhere := []url.URL{{Scheme: "http", Host: "127.0.0.1:0"}}
 	config.ListenClientUrls, config.AdvertiseClientUrls = anywhere, anywhere
 	config.ListenPeerUrls, config.AdvertisePeerUrls = anywhere, anywhere

@@ -2,51 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
-import httpx
 import orjson
 
-from e2e.gateways import Gateway, start_serve
+from e2e.gateways import start_serve
 from e2e.manifests import NATIVE
-from e2e.pods import SeparatePods
 from e2e.real_api import RealApi, connect
-from e2e.waiting import DEADLINE, soon, until
+from e2e.waiting import until
+
+from .conftest import CRD
+from .sandboxes import MERGE, SANDBOXES, create, report, said, wake
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from e2e.pods import Pod
+    import httpx
+
     from e2e.programs import Programs
-
-SANDBOXES: Final = f"/apis/{NATIVE}/namespaces/default/sandboxes"
-MERGE: Final = {"Content-Type": "application/merge-patch+json"}
-
-Object = dict[str, Any]
-
-
-def create(admin: httpx.Client, name: str, **spec: Any) -> Object:
-    """Create a sandbox that traffic may wake."""
-    body = {
-        "apiVersion": NATIVE,
-        "kind": "Sandbox",
-        "metadata": {"name": name},
-        "spec": {"wakeOnTraffic": {"enabled": True}} | spec,
-    }
-    return said(admin.post(SANDBOXES, json=body))
-
-
-def report(admin: httpx.Client, name: str, **status: Any) -> Object:
-    """Report as a controller does."""
-    path = f"{SANDBOXES}/{name}/status"
-    return said(admin.patch(path, json={"status": status}, headers=MERGE))
-
-
-def said(answer: httpx.Response) -> Object:
-    assert answer.is_success, answer.text
-    found: Object = answer.json()
-    return found
 
 
 def test_a_status_is_written_apart_from_the_spec(admin: httpx.Client) -> None:
@@ -125,49 +98,43 @@ def authorize(api: RealApi, account: str) -> Path:
     return api.kubeconfig_of(account)
 
 
-def running(pod: Pod, generation: int) -> Object:
-    """Return the status of a sandbox with this workload."""
-    ready = {"type": "Ready", "status": "True"}
-    where = {"podIP": pod.ip, "podUID": pod.uid, "observedGeneration": generation}
-    return {"phase": "Running", "conditions": [ready]} | where
-
-
-async def ask(gateway: Gateway, name: str, port: int) -> httpx.Response:
-    """Send one request, once."""
-    headers = {"e2b-sandbox-id": f"default--{name}", "e2b-sandbox-port": str(port)}
-    transport = httpx.AsyncHTTPTransport(retries=0)
-    async with httpx.AsyncClient(transport=transport, timeout=DEADLINE) as client:
-        return await client.get(gateway.data, headers=headers)
-
-
 async def test_many_requests_wake_a_sandbox_by_one_write(
     api: RealApi, admin: httpx.Client, programs: Programs, home: Path
 ) -> None:
     paused = create(admin, "sleeper", desiredState="Paused")
     report(admin, "sleeper", phase="Paused")
-    settings = {"dialects": "native"}
-    gateway = start_serve(programs, home, authorize(api, "gateway"), **settings)
+    gateway = start_serve(programs, home, authorize(api, "gateway"), dialects="native")
     gateway.wait_ready()
     assert gateway.state_of("default", "sleeper") == "paused"
 
-    pods = SeparatePods()
-    pod = pods.make("sleeper")
-    await pods.open(pod)
-    try:
-        async with asyncio.TaskGroup() as group:
-            asked = [group.create_task(ask(gateway, "sleeper", pods.port)) for _ in range(20)]
-            await soon(lambda: gateway.waiters("default", "sleeper") == 20, "all of them wait")
-            await soon(lambda: gateway.wakes_written == 1, "the wake is written")
-            woken = said(admin.get(f"{SANDBOXES}/sleeper"))
-            report(admin, "sleeper", **running(pod, woken["metadata"]["generation"]))
-    finally:
-        await pods.close()
-
-    assert [one.result().status_code for one in asked] == [200] * 20
-    assert len(pod.requests) == 20
+    answers, reached = await wake(gateway, admin, "sleeper", 20)
+    assert [one.status_code for one in answers] == [200] * 20
+    assert reached == 20
     woken = said(admin.get(f"{SANDBOXES}/sleeper"))
     assert woken["spec"] == paused["spec"] | {"desiredState": "Running"}
     assert woken["metadata"]["generation"] == paused["metadata"]["generation"] + 1
     assert gateway.wakes_written == 1
+    assert gateway.program.end() == 0
+    assert "Traceback" not in gateway.program.errors
+
+
+def test_a_gateway_outlives_a_crash_of_the_api(programs: Programs, home: Path) -> None:
+    api = RealApi.not_yet_running(programs, home)
+    api.start()
+    api.install(CRD)
+    with connect(api.kubeconfig) as admin:
+        create(admin, "survivor", desiredState="Paused")
+        report(admin, "survivor", phase="Paused")
+        gateway = start_serve(programs, home, api.kubeconfig, dialects="native")
+        gateway.wait_ready()
+        assert gateway.state_of("default", "survivor") == "paused"
+
+        api.kill()
+        until(lambda: not gateway.metric("watch_healthy", watch="native"), "the loss is seen")
+        assert gateway.readiness()[0] == 200
+        assert gateway.state_of("default", "survivor") == "paused"
+        api.start()
+        said(admin.delete(f"{SANDBOXES}/survivor"))
+        until(lambda: gateway.state_of("default", "survivor") is None, "the end is seen")
     assert gateway.program.end() == 0
     assert "Traceback" not in gateway.program.errors
