@@ -14,6 +14,7 @@ import httptools
 
 from gateway.proxy import legality
 from gateway.proxy.body import NO_BODY, RequestBody
+from gateway.proxy.limits import READ_AHEAD, SLICE, slice_size
 from gateway.proxy.message import RequestHead, Special
 from gateway.proxy.repeats import Repeats
 from gateway.sandbox.errors import (
@@ -34,13 +35,6 @@ if TYPE_CHECKING:
 
     #: What aiohttp queues for its handler: a head, or the error that answers in its place.
     Message = tuple[RequestHead | GatewayError, RequestBody]
-
-#: Requests that are read ahead, about; the rest stays bytes, which take a twentieth of the memory.
-#: It is the number at which aiohttp's server pauses, as it asks for more when it goes on.
-READ_AHEAD: Final = 32
-#: How many bytes are parsed before it is asked whether that is enough, and within a chunked body.
-_SLICE: Final = 2 * 1024
-_CHUNKED_SLICE: Final = 16 * 1024
 
 
 class Phase(Enum):
@@ -136,7 +130,7 @@ class RequestParser:
                 return head, RequestBody(self._hold, body) if body else NO_BODY
             self._seen = 0
         self._seen += len(data)
-        if len(data) > _SLICE:
+        if len(data) > SLICE:
             self._parse_slices(data)
         else:
             self._parse(data)
@@ -333,7 +327,7 @@ class RequestParser:
         if len(self.messages) != 1 or self.phase is not _BETWEEN or self._upgraded or self._later:
             if self.messages:
                 # No more than that is of the head which may have begun after them.
-                self._seen = min(self._seen, len(data), _SLICE)
+                self._seen = min(self._seen, len(data), SLICE)
             return None
         alone = self.messages.pop()
         if self._seen == len(data):
@@ -355,19 +349,14 @@ class RequestParser:
             if len(self.messages) >= READ_AHEAD:
                 self._later = data[begin:]
                 return
-            end = begin + self._slice()
+            left = None if self._length is None else self._length - self._received
+            end = begin + slice_size(in_body=self.phase is _BODY, left=left)
             self._parse(data[begin:end])
             begin = end
             if self.phase is _HEAD and self._field_count() > self._limits.max_headers:
                 self._reject(HeadersTooLarge())  # each field costs, so the rest is not read
         if self._upgraded:
             self._rest += data[begin:]
-
-    def _slice(self) -> int:
-        """Return how many bytes may be parsed at once: where no request can begin, many."""
-        if self.phase is not _BODY:
-            return _SLICE
-        return _CHUNKED_SLICE if self._length is None else self._length - self._received + _SLICE
 
     def _go_on(self, upgrade: httptools.HttpParserUpgrade | None, data: bytes) -> None:
         """Go on behind an upgrade. What follows one that is not passed on is the next request."""

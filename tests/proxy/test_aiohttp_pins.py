@@ -19,7 +19,8 @@ from aiohttp.web_server import Server
 
 from gateway.proxy import client, front
 from gateway.proxy.body import RequestBody
-from gateway.proxy.parser import READ_AHEAD, RequestParser
+from gateway.proxy.limits import READ_AHEAD
+from gateway.proxy.parser import RequestParser
 from gateway.proxy.request import CLOSED, KEPT, Done
 from gateway.proxy.request import Request as OurRequest
 
@@ -276,7 +277,7 @@ def test_what_is_called_of_a_stand_in_ours_has_too(
 @pytest.mark.parametrize("name", sorted(TAKEN[client.Connection]))
 async def test_a_connection_has_the_attribute(name: str) -> None:
     stage = Stage()
-    assert hasattr(stage.connection, name), f"{name} is gone: proxy/client or exchange needs it"
+    assert hasattr(stage.connection, name), f"{name} is gone: proxy/client or handler needs it"
     await stage.leave()
 
 
@@ -514,7 +515,7 @@ async def test_a_writer_that_is_full_is_told_by_this_property() -> None:
     paused = [stage.connection.writing_paused]
     stage.connection.resume_writing()
     paused.append(stage.connection.writing_paused)
-    assert paused == [True, False], "Exchange.run reads it"
+    assert paused == [True, False], "Proxy.begin and Connection.drained read it"
     await stage.leave()
 
 

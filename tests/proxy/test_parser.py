@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.proxy.body import HIGH_WATER
-from gateway.proxy.limits import SPECIAL, RequestLimits
+from gateway.proxy.limits import READ_AHEAD, SPECIAL, RequestLimits
 from gateway.proxy.message import RequestHead
-from gateway.proxy.parser import READ_AHEAD, Phase, RequestParser
+from gateway.proxy.parser import Phase, RequestParser
 from gateway.sandbox.errors import (
     BadRequest,
     GatewayError,
