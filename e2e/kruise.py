@@ -18,7 +18,7 @@ import aiohttp
 from .kube_api import GoneError
 
 if TYPE_CHECKING:
-    from .kube_api import KruiseApi, Object
+    from .kube_api import Object, SandboxApi
     from .pods import Pod, Pods
 
 #: Between two attempts to watch an API that is away, in seconds.
@@ -96,7 +96,7 @@ def version_of(obj: Object) -> int:
 class Controller:
     """Looks after the sandboxes of one namespace for as long as `run` runs."""
 
-    def __init__(self, api: KruiseApi, pods: Pods, namespace: str) -> None:
+    def __init__(self, api: SandboxApi, pods: Pods, namespace: str) -> None:
         self._api = api
         self._pods = pods
         self._namespace = namespace

@@ -28,7 +28,7 @@ class GoneError(Exception):
     """There is no such object, or another one has its name."""
 
 
-class KruiseApi:
+class SandboxApi:
     """Reads and writes sandboxes; an API that is away is asked again until it is back."""
 
     def __init__(
@@ -41,7 +41,7 @@ class KruiseApi:
     @asynccontextmanager
     async def connect(
         cls, kubeconfig: Path, namespace: str, version: str = KRUISE
-    ) -> AsyncIterator[KruiseApi]:
+    ) -> AsyncIterator[SandboxApi]:
         """Connect as a kubeconfig of the embedded API says: its token is in the server's URL.
 
         `version` is the apiVersion of the sandboxes, which may be of another API than OpenKruise's.

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from .gateways import Gateway, start_local
-from .kube_api import KruiseApi, Object
+from .kube_api import Object, SandboxApi
 from .pods import SeparatePods
 from .waiting import DEADLINE, soon
 
@@ -47,7 +47,7 @@ class Box:
     version: str
     namespace: str
     gateway: Gateway
-    api: KruiseApi
+    api: SandboxApi
     pods: SeparatePods
 
     async def create(self, spec: Object, **metadata: Any) -> None:
@@ -141,7 +141,7 @@ async def box(served: tuple[str, Gateway]) -> AsyncIterator[Box]:
     version, gateway = served
     namespace, pods = f"agents-{uuid.uuid4().hex[:8]}", SeparatePods()
     api_version = f"agents.x-k8s.io/{version}"
-    async with KruiseApi.connect(gateway.kubeconfig, namespace, api_version) as api:
+    async with SandboxApi.connect(gateway.kubeconfig, namespace, api_version) as api:
         try:
             yield Box(version, namespace, gateway, api, pods)
         finally:

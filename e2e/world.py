@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from .kruise import Controller, Gates
-from .kube_api import KruiseApi, Object
+from .kube_api import Object, SandboxApi
 from .manifests import kruise
 from .pods import SeparatePods
 from .waiting import DEADLINE, soon
@@ -29,7 +29,7 @@ class World:
 
     namespace: str
     gateway: Gateway
-    api: KruiseApi
+    api: SandboxApi
     pods: Pods
     controller: Controller
 
@@ -38,7 +38,7 @@ class World:
     async def over(cls, gateway: Gateway, pods: Pods | None = None) -> AsyncIterator[World]:
         namespace = f"kruise-{uuid.uuid4().hex[:8]}"
         pods = pods or SeparatePods()
-        async with KruiseApi.connect(gateway.kubeconfig, namespace) as api:
+        async with SandboxApi.connect(gateway.kubeconfig, namespace) as api:
             controller = Controller(api, pods, namespace)
             async with asyncio.TaskGroup() as group:
                 running = group.create_task(controller.run())
