@@ -5,7 +5,7 @@ RUN python -m venv /venv
 # What changes seldom first: the layer of the dependencies outlives changes of the code.
 COPY pyproject.toml requirements.txt README.md LICENSE ./
 RUN mkdir gateway && touch gateway/__init__.py \
-    && /venv/bin/pip install --no-cache-dir . -c requirements.txt \
+    && /venv/bin/pip install --no-cache-dir '.[tracing]' -c requirements.txt \
     && /venv/bin/pip uninstall --yes sandbox-gateway
 COPY gateway gateway
 RUN /venv/bin/pip install --no-cache-dir --no-deps . -c requirements.txt \

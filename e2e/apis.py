@@ -27,12 +27,16 @@ class Api:
     home: Path
     port: int
     programs: Programs
+    crds: tuple[Path, ...]
     program: Program | None = None
 
     @classmethod
-    def not_yet_running(cls, programs: Programs, home: Path) -> Api:
-        """Return an API that does not run, and whose kubeconfig is there already."""
-        api = cls(home, free_port(), programs)
+    def not_yet_running(cls, programs: Programs, home: Path, *crds: Path) -> Api:
+        """Return an API that does not run, and whose kubeconfig is there already.
+
+        Beside native ones it has the sandboxes of these definitions, if none: OpenKruise's.
+        """
+        api = cls(home, free_port(), programs, crds or (KRUISE_CRD,))
         write_kubeconfig(api.kubeconfig, f"http://127.0.0.1:{api.port}", TOKEN)
         return api
 
@@ -42,7 +46,7 @@ class Api:
 
     def start(self) -> None:
         """Return once it serves."""
-        argv = [sys.executable, _SERVER, str(self.home), str(self.port), str(KRUISE_CRD)]
+        argv = [sys.executable, _SERVER, str(self.home), str(self.port), *map(str, self.crds)]
         program = self.program = self.programs.start("api", argv, self.home)
         until(lambda: "serving" in program.output, "the API serves")
 

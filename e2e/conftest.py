@@ -1,29 +1,76 @@
-"""What the tests share: programs that end with them, one local mode, and logs shown on failure."""
+"""What the tests share: programs that end with them, one local mode, and logs shown on failure.
+
+Most stand on the embedded API. Those of what controllers and API servers do stand on a real one
+with `--api=real`: one that is started, or the cluster of $KUBECONFIG.
+"""
 
 from __future__ import annotations
 
+import os
 import resource
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
-from .gateways import KRUISE_CRD, Gateway, start_local
+from .apis import Api
+from .clusters import GivenCluster, InUseError
+from .gateways import KRUISE_CRD, Gateway, start_local, start_serve
 from .kubectl import Kubectl
+from .platforms import KruisePlatform, NativePlatform
 from .programs import Programs
+from .real_api import RealApi
 from .world import World
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Generator, Iterator
+    from collections.abc import AsyncIterator, Callable, Generator, Iterator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from .clusters import Cluster
+    from .platforms import Platform
+
+    #: Gives the kubeconfig of an API that serves these platforms' objects.
+    Serving = Callable[..., AbstractContextManager[Path]]
+
 _PROGRAMS = pytest.StashKey[list[Programs]]()
+_MARKERS = (
+    "local_mode: of local mode itself, which has its own API",
+    "needs_own_api: kills the API, starts it with flags, or wants no other controllers there",
+)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    text = "What tests of controllers stand on: the embedded API, or a real one."
+    parser.addoption("--api", choices=("embedded", "real"), default="embedded", help=text)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_PROGRAMS] = []
+    for marker in _MARKERS:
+        config.addinivalue_line("markers", marker)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not _is_real(config):
+        return
+    dropped = [item for item in items if item.get_closest_marker("local_mode")]
+    config.hook.pytest_deselected(items=dropped)
+    items[:] = [item for item in items if item not in dropped]
+
+
+def _is_real(config: pytest.Config) -> bool:
+    return bool(config.getoption("--api") == "real")
+
+
+def _is_given() -> bool:
+    """Return whether the real API is somebody's cluster."""
+    return bool(os.environ.get("KUBECONFIG"))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("needs_own_api") and _is_given():
+        pytest.skip("needs_own_api: $KUBECONFIG names a cluster")
     for programs in item.config.stash[_PROGRAMS]:
         for program in programs:
             program.begin_chapter()
@@ -72,6 +119,52 @@ def shared_programs(request: pytest.FixtureRequest) -> Iterator[Programs]:
 
 
 @pytest.fixture(scope="session")
+def cluster(
+    shared_programs: Programs, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Cluster]:
+    """One real API for all tests that leave it running; each uses objects of its own.
+
+    The one that is started here forgets what was within seconds.
+    """
+    home = tmp_path_factory.mktemp("api")
+    if _is_given():
+        with GivenCluster.of_environment(home) as given:
+            yield given
+        return
+    started = RealApi.not_yet_running(shared_programs, home)
+    started.start("--etcd-compaction-interval=1s")
+    yield started
+    assert started.program is not None
+    assert started.program.end() == 0
+
+
+@pytest.fixture(scope="session")
+def serving(request: pytest.FixtureRequest, shared_programs: Programs) -> Serving:
+    """Serve the objects of platforms, for the length of a `with`, by an API as chosen."""
+    factory: pytest.TempPathFactory = request.getfixturevalue("tmp_path_factory")
+
+    @contextmanager
+    def embedded(*platforms: Platform) -> Iterator[Path]:
+        home = factory.mktemp("api")
+        # It has the native ones anyway.
+        added = [one for one in platforms if not isinstance(one, NativePlatform)]
+        api = Api.not_yet_running(shared_programs, home, *(one.crd(home) for one in added))
+        api.start()
+        yield api.kubeconfig
+
+    @contextmanager
+    def real(*platforms: Platform) -> Iterator[Path]:
+        cluster: Cluster = request.getfixturevalue("cluster")
+        try:
+            with cluster.serving(*(one.crd(cluster.home) for one in platforms)) as kubeconfig:
+                yield kubeconfig
+        except InUseError as error:
+            pytest.skip(f"needs_own_api: {error}")
+
+    return real if _is_real(request.config) else embedded
+
+
+@pytest.fixture(scope="session")
 def local_mode(
     shared_programs: Programs, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Gateway]:
@@ -83,15 +176,46 @@ def local_mode(
     assert "Traceback" not in gateway.program.errors
 
 
+@contextmanager
+def serve(
+    programs: Programs, home: Path, kubeconfig: Path, name: str = "serve", **settings: str
+) -> Iterator[Gateway]:
+    """Run a gateway that is ready, and see it end as it should."""
+    gateway = start_serve(programs, home, kubeconfig, name, **settings)
+    gateway.wait_ready()
+    yield gateway
+    assert gateway.program.end() == 0
+    assert "Traceback" not in gateway.program.errors
+
+
 @pytest.fixture(scope="session")
 def kubectl(local_mode: Gateway) -> Kubectl:
     return Kubectl(local_mode.kubeconfig, local_mode.program.home)
 
 
+@pytest.fixture(scope="session")
+def kruise_gateway(
+    request: pytest.FixtureRequest,
+    serving: Serving,
+    shared_programs: Programs,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Gateway]:
+    """One gateway for all tests of OpenKruise sandboxes: local mode's, or over a real API."""
+    if not _is_real(request.config):
+        yield request.getfixturevalue("local_mode")
+        return
+    home = tmp_path_factory.mktemp("gateway")
+    with (
+        serving(KruisePlatform()) as kubeconfig,
+        serve(shared_programs, home, kubeconfig, dialects="kruise") as gateway,
+    ):
+        yield gateway
+
+
 @pytest.fixture
-async def world(local_mode: Gateway) -> AsyncIterator[World]:
-    """OpenKruise sandboxes in a namespace of their own, behind the local mode's gateway."""
-    async with World.over(local_mode) as made:
+async def world(kruise_gateway: Gateway) -> AsyncIterator[World]:
+    """OpenKruise sandboxes in a namespace of their own."""
+    async with World.over(kruise_gateway) as made:
         yield made
 
 

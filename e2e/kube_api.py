@@ -1,16 +1,15 @@
-"""Plain HTTP to the Kubernetes API: the OpenKruise sandboxes of one namespace."""
+"""Plain HTTP to the Kubernetes API: the sandboxes of one namespace."""
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import unquote, urlsplit
 
 import aiohttp
 import orjson
-import yaml
 
+from .clusters import access_of
 from .manifests import KRUISE
 
 if TYPE_CHECKING:
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _MERGE: Final = {"Content-Type": "application/merge-patch+json"}
+_JSON: Final = {"Content-Type": "application/json"}
 #: Between two attempts to reach an API that is away, in seconds.
 _PAUSE: Final = 0.05
 
@@ -28,6 +28,10 @@ class GoneError(Exception):
     """There is no such object, or another one has its name."""
 
 
+class ConflictError(Exception):
+    """The object has changed since it was read."""
+
+
 class SandboxApi:
     """Reads and writes sandboxes; an API that is away is asked again until it is back."""
 
@@ -35,25 +39,34 @@ class SandboxApi:
         self, session: aiohttp.ClientSession, namespace: str, version: str = KRUISE
     ) -> None:
         self._session = session
+        self._namespace = namespace
         self._path = f"/apis/{version}/namespaces/{namespace}/sandboxes"
+        self._calls: set[asyncio.Task[Object]] = set()
+        self._closing = False
 
     @classmethod
     @asynccontextmanager
     async def connect(
         cls, kubeconfig: Path, namespace: str, version: str = KRUISE
     ) -> AsyncIterator[SandboxApi]:
-        """Connect as a kubeconfig of the embedded API says: its token is in the server's URL.
+        """Connect as a kubeconfig says, and make the namespace.
 
         `version` is the apiVersion of the sandboxes, which may be of another API than OpenKruise's.
         """
-        server = yaml.safe_load(kubeconfig.read_text())["clusters"][0]["cluster"]["server"]
-        where = urlsplit(server)
-        headers = {"Authorization": f"Bearer {unquote(where.password or '')}"}
-        base = f"http://{where.hostname}:{where.port}"
+        base, token, trust = access_of(kubeconfig)
         async with aiohttp.ClientSession(
-            base, headers=headers, timeout=aiohttp.ClientTimeout(total=None, sock_read=None)
+            base,
+            connector=aiohttp.TCPConnector(ssl=trust or False, limit=0),
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=aiohttp.ClientTimeout(total=None, sock_read=None),
         ) as session:
-            yield cls(session, namespace, version)
+            api = cls(session, namespace, version)
+            await api._make_namespace()
+            try:
+                yield api
+            finally:
+                api._closing = True
+                await asyncio.gather(*api._calls, return_exceptions=True)
 
     async def create(self, obj: Object) -> Object:
         return await self._call("POST", self._path, obj)
@@ -62,12 +75,25 @@ class SandboxApi:
         return await self._call("GET", f"{self._path}/{name}")
 
     async def patch(self, name: str, **spec: Any) -> Object:
-        return await self._call("PATCH", f"{self._path}/{name}", {"spec": spec})
+        return await self.change(name, {"spec": spec})
 
-    async def report(self, name: str, uid: str, status: Object) -> Object:
-        """Change the status; raise GoneError if it is not this object any more."""
-        body = {"metadata": {"uid": uid}, "status": status}
-        return await self._call("PATCH", f"{self._path}/{name}/status", body)
+    async def change(self, name: str, patch: Object) -> Object:
+        """Apply a merge patch to all but the status."""
+        return await self._call("PATCH", f"{self._path}/{name}", patch)
+
+    async def report(self, name: str, uid: str, status: Object, version: str = "") -> Object:
+        """Change the status; raise GoneError if it is not this object any more.
+
+        With `version`, raise ConflictError if it is not as it was in this resourceVersion.
+        """
+        metadata = {"uid": uid} | ({"resourceVersion": version} if version else {})
+        body = {"metadata": metadata, "status": status}
+        try:
+            return await self._call("PATCH", f"{self._path}/{name}/status", body)
+        except ConflictError as error:
+            if (await self.get(name))["metadata"]["uid"] != uid:
+                raise GoneError(name) from error
+            raise
 
     async def delete(self, name: str) -> None:
         await self._call("DELETE", f"{self._path}/{name}")
@@ -82,27 +108,57 @@ class SandboxApi:
         query = f"?watch=1&resourceVersion={version}"
         async with self._session.get(self._path + query) as response:
             response.raise_for_status()
-            async for line in response.content:
-                event = orjson.loads(line)
-                yield event["type"], event["object"]
+            try:
+                async for line in response.content:
+                    event = orjson.loads(line)
+                    if event["type"] == "ERROR":
+                        return  # the version is too old: there is a new list to be had
+                    yield event["type"], event["object"]
+            finally:
+                # To close TLS would be to wait for the server to do so too.
+                if response.connection is not None and response.connection.transport is not None:
+                    response.connection.transport.abort()
+
+    async def _make_namespace(self) -> None:
+        body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self._namespace}}
+        async with self._session.post("/api/v1/namespaces", json=body) as response:
+            # The embedded API has every namespace that something is in.
+            assert response.status in (201, 405, 409), await response.text()
 
     async def _call(self, method: str, path: str, body: Object | None = None) -> Object:
-        while True:
+        """Make a call to its end, even if the caller does not: asyncio may leak half a TLS."""
+        call = asyncio.create_task(self._insist(method, path, body))
+        self._calls.add(call)
+        call.add_done_callback(self._calls.discard)
+        return await asyncio.shield(call)
+
+    async def _insist(self, method: str, path: str, body: Object | None) -> Object:
+        data = orjson.dumps(body) if body is not None else None
+        headers = _MERGE if method == "PATCH" else _JSON
+        while not self._closing:
             try:
                 async with self._session.request(
-                    method,
-                    path,
-                    data=orjson.dumps(body) if body is not None else None,
-                    headers=_MERGE if method == "PATCH" else {"Content-Type": "application/json"},
+                    method, path, data=data, headers=headers
                 ) as response:
-                    return await _read(response)
+                    answer: Object = orjson.loads(await response.read())
+                    if not _is_away(response.status, answer):
+                        return _read(response.status, answer)
             except aiohttp.ClientConnectionError:
-                await asyncio.sleep(_PAUSE)
+                pass
+            await asyncio.sleep(_PAUSE)
+        raise GoneError("nobody asks any more")
 
 
-async def _read(response: aiohttp.ClientResponse) -> Object:
-    answer: Object = orjson.loads(await response.read())
-    if response.status in (404, 409):
+def _is_away(status: int, answer: Object) -> bool:
+    """Return whether an API has not quite started: it knows its own resources before others'."""
+    unknown = status == 404 and "name" not in answer.get("details", {})
+    return unknown or status == 429 or status >= 500
+
+
+def _read(status: int, answer: Object) -> Object:
+    if status == 404:
         raise GoneError(answer["message"])
-    assert response.ok, answer
+    if status == 409:
+        raise ConflictError(answer["message"])
+    assert status < 400, answer
     return answer

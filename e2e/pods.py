@@ -76,14 +76,20 @@ class Pods(Protocol):
     port: int
     trespasses: int
 
-    def make(self, sandbox: str) -> Pod:
-        """Return a pod that does not listen yet, with an address that no other one ever had."""
+    def make(self, sandbox: str, ip: str | None = None) -> Pod:
+        """Return a pod that does not listen yet; None: with an address that no other ever had."""
 
     async def open(self, pod: Pod) -> None:
         """Let it listen."""
 
+    async def shut(self, pod: Pod) -> None:
+        """Let it listen no more, as if its node was lost; its connections break."""
+
     async def retire(self, pod: Pod) -> None:
         """End it; from now on its address is somewhere nobody should go."""
+
+    async def take_over(self, pod: Pod) -> None:
+        """Let it listen where a retired one did."""
 
     async def close(self) -> None:
         """End everything."""
@@ -104,10 +110,10 @@ class SeparatePods:
         self.port = free_port()
         self.trespasses = 0
         self._open: dict[str, web.ServerRunner] = {}
-        self._retired: list[asyncio.Server] = []
+        self._retired: dict[str, asyncio.Server] = {}
 
-    def make(self, sandbox: str) -> Pod:
-        return Pod(sandbox, next(_FRESH))
+    def make(self, sandbox: str, ip: str | None = None) -> Pod:
+        return Pod(sandbox, ip or next(_FRESH))
 
     async def open(self, pod: Pod) -> None:
         runner = web.ServerRunner(web.Server(pod.answer, access_log=None), shutdown_timeout=0.5)
@@ -115,16 +121,25 @@ class SeparatePods:
         await web.TCPSite(runner, pod.ip, self.port, backlog=_BACKLOG).start()
         self._open[pod.uid] = runner
 
-    async def retire(self, pod: Pod) -> None:
+    async def shut(self, pod: Pod) -> None:
         runner = self._open.pop(pod.uid, None)
         if runner is not None:
             await runner.cleanup()
-        self._retired.append(await asyncio.start_server(self._trespass, pod.ip, self.port))
+
+    async def retire(self, pod: Pod) -> None:
+        await self.shut(pod)
+        self._retired[pod.ip] = await asyncio.start_server(self._trespass, pod.ip, self.port)
+
+    async def take_over(self, pod: Pod) -> None:
+        retired = self._retired.pop(pod.ip)
+        retired.close()
+        await retired.wait_closed()
+        await self.open(pod)
 
     async def close(self) -> None:
         for runner in self._open.values():
             await runner.cleanup()
-        for server in self._retired:
+        for server in self._retired.values():
             server.close()
             await server.wait_closed()
 
@@ -142,8 +157,8 @@ class SharedPods:
         self._open: dict[str, Pod] = {}
         self._runner: web.ServerRunner | None = None
 
-    def make(self, sandbox: str) -> Pod:
-        return Pod(sandbox, next(_FRESH))
+    def make(self, sandbox: str, ip: str | None = None) -> Pod:
+        return Pod(sandbox, ip or next(_FRESH))
 
     async def open(self, pod: Pod) -> None:
         self._open[pod.ip] = pod
@@ -154,8 +169,14 @@ class SharedPods:
             await self._runner.setup()
             await web.TCPSite(self._runner, "0.0.0.0", self.port, backlog=_BACKLOG).start()
 
-    async def retire(self, pod: Pod) -> None:
+    async def shut(self, pod: Pod) -> None:
         self._open.pop(pod.ip, None)
+
+    async def retire(self, pod: Pod) -> None:
+        await self.shut(pod)
+
+    async def take_over(self, pod: Pod) -> None:
+        await self.open(pod)
 
     async def close(self) -> None:
         if self._runner is not None:

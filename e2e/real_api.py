@@ -8,16 +8,12 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import ssl
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
-import httpx
-import yaml
-
-from .kubectl import Kubectl
+from .clusters import Cluster
 from .programs import free_port
 from .waiting import DEADLINE, TooLateError, until
 
@@ -50,60 +46,30 @@ def _go() -> str:
 
 
 @dataclass(slots=True)
-class RealApi:
+class RealApi(Cluster):
     """One API; its objects, its address and its tokens outlast its processes."""
 
-    home: Path
     port: int
     programs: Programs
+    #: What it serves from its start on.
+    crds: tuple[Path, ...] = ()
     program: Program | None = None
 
     @classmethod
-    def not_yet_running(cls, programs: Programs, home: Path) -> RealApi:
-        return cls(home, free_port(), programs)
-
-    @property
-    def kubeconfig(self) -> Path:
-        """The administrator's; it is there once the API has served."""
-        return self.home / "kubeconfig"
-
-    @property
-    def kubectl(self) -> Kubectl:
-        """The administrator's."""
-        return Kubectl(self.kubeconfig, self.home)
+    def not_yet_running(cls, programs: Programs, home: Path, *crds: Path) -> RealApi:
+        return cls(home, free_port(), programs, crds)
 
     def start(self, *flags: str) -> None:
         """Return once it serves; `flags` are kube-apiserver's."""
         argv = [str(build()), str(self.home), str(self.port), *flags]
         program = self.program = self.programs.start("kube-apiserver", argv, self.home)
         until(lambda: _serves(program), "the API serves", 2 * DEADLINE)
+        for crd in self.crds:
+            self.install(crd)
 
     def kill(self) -> None:
         assert self.program is not None
         self.program.kill()
-
-    def install(self, crd: Path) -> None:
-        """Return once the API serves what a definition defines."""
-        self.kubectl("apply", "-f", str(crd))
-        self.kubectl("wait", "--for=condition=Established", "-f", str(crd))
-
-    def kubeconfig_of(self, account: str, namespace: str = "default") -> Path:
-        """Return a kubeconfig with a fresh token of a service account."""
-        document = yaml.safe_load(self.kubeconfig.read_text())
-        token = self.kubectl("create", "token", account, f"--namespace={namespace}").strip()
-        document["users"][0]["user"] = {"token": token}
-        path = self.home / f"kubeconfig-{account}"
-        path.write_text(yaml.safe_dump(document))
-        return path
-
-
-def connect(kubeconfig: Path) -> httpx.Client:
-    """Return plain HTTP to the API as a kubeconfig of a RealApi says."""
-    document: dict[str, Any] = yaml.safe_load(kubeconfig.read_text())
-    cluster = document["clusters"][0]["cluster"]
-    trust = ssl.create_default_context(cafile=cluster["certificate-authority"])
-    headers = {"Authorization": f"Bearer {document['users'][0]['user']['token']}"}
-    return httpx.Client(base_url=cluster["server"], verify=trust, headers=headers, timeout=DEADLINE)
 
 
 def _serves(program: Program) -> bool:

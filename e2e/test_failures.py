@@ -11,14 +11,16 @@ import httpx
 import pytest
 
 from .apis import Api
-from .gateways import Gateway, start_local, start_serve
+from .gateways import KRUISE_CRD, Gateway, start_local, start_serve
 from .kubectl import Kubectl
 from .manifests import sample, write
 from .programs import free_port, processes_of
+from .real_api import RealApi
 from .waiting import DEADLINE, soon, until
 from .world import World
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from .programs import Programs
@@ -27,11 +29,14 @@ FEW = 10
 
 
 @pytest.fixture
-def api(programs: Programs, home: Path) -> Api:
+def api(request: pytest.FixtureRequest, programs: Programs, home: Path) -> Iterator[Api | RealApi]:
     """An API of its own, running."""
-    made = Api.not_yet_running(programs, home)
+    kind = RealApi if request.config.getoption("--api") == "real" else Api
+    made = kind.not_yet_running(programs, home, KRUISE_CRD)
     made.start()
-    return made
+    yield made
+    # A kube-apiserver that is asked to end waits a minute for whoever watches.
+    made.kill()
 
 
 def accepts(port: int) -> bool:
@@ -43,8 +48,9 @@ def accepts(port: int) -> bool:
 # ---- the Kubernetes API -------------------------------------------------------------------------
 
 
+@pytest.mark.needs_own_api
 async def test_an_api_that_is_killed_in_the_middle_of_wakes_and_comes_back_loses_none(
-    api: Api, programs: Programs, home: Path
+    api: Api | RealApi, programs: Programs, home: Path
 ) -> None:
     gateway = start_serve(programs, home, api.kubeconfig)
     gateway.wait_ready()
@@ -73,8 +79,9 @@ async def test_an_api_that_is_killed_in_the_middle_of_wakes_and_comes_back_loses
         assert world.pods.trespasses == 0
 
 
+@pytest.mark.needs_own_api
 async def test_without_an_api_sandboxes_that_run_are_served_on(
-    api: Api, programs: Programs, home: Path
+    api: Api | RealApi, programs: Programs, home: Path
 ) -> None:
     gateway = start_serve(programs, home, api.kubeconfig)
     gateway.wait_ready()
@@ -88,8 +95,9 @@ async def test_without_an_api_sandboxes_that_run_are_served_on(
 # ---- the gateway --------------------------------------------------------------------------------
 
 
+@pytest.mark.needs_own_api
 async def test_requests_that_wait_at_sigterm_are_answered_before_it_exits(
-    api: Api, programs: Programs, home: Path
+    api: Api | RealApi, programs: Programs, home: Path
 ) -> None:
     gateway = start_serve(programs, home, api.kubeconfig, drain_delay="5s")
     gateway.wait_ready()
@@ -116,8 +124,9 @@ async def test_requests_that_wait_at_sigterm_are_answered_before_it_exits(
         assert "Traceback" not in gateway.program.errors
 
 
+@pytest.mark.needs_own_api
 async def test_requests_whose_sandbox_does_not_come_up_are_answered_when_the_drain_ends(
-    api: Api, programs: Programs, home: Path
+    api: Api | RealApi, programs: Programs, home: Path
 ) -> None:
     gateway = start_serve(programs, home, api.kubeconfig, drain_timeout="1s")
     gateway.wait_ready()
@@ -159,6 +168,7 @@ def three_sandboxes(gateway: Gateway, home: Path) -> Kubectl:
     return kubectl
 
 
+@pytest.mark.local_mode
 def test_after_a_crash_local_mode_ends_what_was_left_and_everything_works(
     programs: Programs, home: Path, sandboxes: Path
 ) -> None:
@@ -183,6 +193,7 @@ def test_after_a_crash_local_mode_ends_what_was_left_and_everything_works(
     assert "Traceback" not in gateway.program.errors
 
 
+@pytest.mark.local_mode
 def test_a_signal_ends_local_mode_and_all_its_sandboxes_and_the_next_start_knows_them(
     programs: Programs, home: Path, sandboxes: Path
 ) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from .platforms import Stage
 from .waiting import DEADLINE, soon
 
 if TYPE_CHECKING:
@@ -63,25 +64,6 @@ async def test_connections_of_the_life_before_are_not_used_for_the_next(world: W
         "pod": world.pod().uid,
         "requests": 1,
     }
-    assert world.pods.trespasses == 0
-
-
-@pytest.mark.parametrize("held_at", ["pauses", "settles"])
-async def test_a_request_in_the_pausing_window_waits_it_out_and_then_wakes(
-    held_at: str, world: World
-) -> None:
-    await world.create("box")
-    gate: asyncio.Event = getattr(world.gates(), held_at)
-    gate.clear()
-    await world.api.patch("box", paused=True)
-    await world.reaches("box", "pausing")
-    generation = await world.generation()
-    answer = asyncio.create_task(world.ask())
-    await world.waited_for("box")
-    assert await world.generation() == generation
-    gate.set()
-    assert (await answer).json()["pod"] == world.pod().uid
-    assert await world.generation() == generation + 1
     assert world.pods.trespasses == 0
 
 
@@ -248,18 +230,6 @@ async def test_a_sandbox_that_fails_meanwhile_fails_its_requests(world: World) -
     assert_wake_failed(await answer)
 
 
-async def test_a_request_is_never_delivered_to_a_new_sandbox_of_the_same_name(
-    world: World,
-) -> None:
-    answer = await waiting_request(world)
-    await world.api.delete("box")
-    world.gates().resumes.set()
-    await world.create("box")
-    assert_wake_failed(await answer)
-    assert world.pod().requests == []
-    assert (await world.ask()).json()["requests"] == 1
-
-
 async def test_a_client_that_leaves_gives_its_place_back_and_the_wake_goes_on(
     world: World,
 ) -> None:
@@ -289,3 +259,23 @@ async def test_requests_join_the_wake_that_is_under_way(world: World) -> None:
     assert {answer.status_code for answer in answers} == {200}
     assert await world.generation() == 3
     assert len(world.pod().requests) == 11
+
+
+# ---- OpenKruise's own pauses --------------------------------------------------------------------
+
+
+async def test_a_pause_by_its_own_controller_in_the_middle_of_use_is_undone_by_the_next_request(
+    world: World,
+) -> None:
+    rule = {"resume": {"onIngressTraffic": {"pauseTimeout": "10m"}}}
+    await world.create(spec={"autoPausePolicy": rule, "pauseTime": moment(3)})
+    before = world.pod()
+    assert (await world.ask()).json()["pod"] == before.uid
+    await soon(lambda: world.controller.life("box").stage is Stage.ASLEEP, "its time has come")
+    answers = await asyncio.gather(*(world.ask() for _ in range(10)))
+    assert {answer.json()["pod"] for answer in answers} == {world.pod().uid}
+    assert world.pod().uid != before.uid
+    assert world.pods.trespasses == 0
+    spec = (await world.api.get("box"))["spec"]
+    assert spec["paused"] is False
+    assert seconds_until(spec["pauseTime"]) > 540

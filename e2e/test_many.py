@@ -9,18 +9,20 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from .gateways import KRUISE_CRD, Gateway, start_local
+from .gateways import KRUISE_CRD, Gateway, start_local, start_serve
 from .kubectl import Kubectl
 from .manifests import kruise, sample, write
+from .platforms import KruisePlatform
 from .pods import SharedPods
 from .programs import free_port
 from .waiting import soon
 from .world import World
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from .conftest import Serving
     from .programs import Programs
 
 MANY: Final = 1000
@@ -28,18 +30,26 @@ MANY: Final = 1000
 WRITERS: Final = 32
 
 
+#: One tenant may have all that the gateway has.
+ALL_FOR_ONE: Final = {
+    "wake_namespace_patches_per_second": "100",
+    "wake_namespace_patches_burst": "200",
+}
+
+
 @pytest.fixture
-def gateway(programs: Programs, home: Path) -> Gateway:
-    """A local mode of its own: a thousand sandboxes would be in others' way."""
-    return start_local(
-        programs,
-        home,
-        "--crd",
-        str(KRUISE_CRD),
-        # One tenant may have all that the gateway has.
-        wake_namespace_patches_per_second="100",
-        wake_namespace_patches_burst="200",
-    )
+def gateway(
+    request: pytest.FixtureRequest, serving: Serving, programs: Programs, home: Path
+) -> Iterator[Gateway]:
+    """A gateway of its own, and local mode: a thousand sandboxes would be in others' way."""
+    if request.config.getoption("--api") == "embedded":
+        yield start_local(programs, home, "--crd", str(KRUISE_CRD), **ALL_FOR_ONE)
+        return
+    with serving(KruisePlatform()) as kubeconfig:
+        gateway = start_serve(programs, home, kubeconfig, dialects="kruise", **ALL_FOR_ONE)
+        gateway.wait_ready()
+        yield gateway
+        assert gateway.program.end() == 0
 
 
 async def exchange(
@@ -85,6 +95,7 @@ async def test_a_thousand_requests_wake_one_sandbox_once_and_each_gets_its_own_a
         assert gateway.metric("requests_in_flight") == 0
 
 
+@pytest.mark.local_mode
 async def test_a_thousand_requests_wake_one_frozen_process_once(
     gateway: Gateway, tmp_path: Path
 ) -> None:

@@ -22,6 +22,7 @@ from gateway.admin.server import AdminServer
 from gateway.cluster.cluster import Cluster
 from gateway.cluster.errors import ConfigInvalid
 from gateway.dialects.agent_sandbox import AgentSandbox
+from gateway.dialects.deployment import DEPLOYMENT, STATEFUL_SET
 from gateway.dialects.kruise import Kruise
 from gateway.dialects.native import Native
 from gateway.explain import Surroundings, explain
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     from gateway.dialects.base import Dialect
     from gateway.sandbox.model import Route
     from gateway.settings import Settings
+    from gateway.telemetry.opentelemetry import OpenTelemetryTracer
+    from gateway.telemetry.tracing import Tracer
     from gateway.tls.client import TlsClient
 
 _LOG = logging.getLogger(__name__)
@@ -83,6 +86,7 @@ class Gateway:
         instruments: Instruments,
         tls: Tls,
         credentials: wiring.Credentials,
+        tracer: Tracer | None,
     ) -> None:
         self.cluster = cluster
         self.registry = registry
@@ -92,13 +96,13 @@ class Gateway:
         self._access_log = (
             AccessLog(sys.stdout.buffer, instruments) if settings.access_log else None
         )
-        self._waker = Waker(registry, cluster.writer, wiring.wake(settings), instruments)
+        self._waker = Waker(registry, cluster, wiring.wake(settings), instruments, tracer=tracer)
         self._plane = DataPlane(
             wiring.plane(settings, credentials.authenticator.names),
             registry,
             self._pool(instruments, tls.upstream),
             self._waker,
-            cluster.writer.read,
+            cluster.read,
             credentials.authenticator,
             instruments,
             self._access_log,
@@ -106,6 +110,7 @@ class Gateway:
             synced=lambda: cluster.synced,
             clock=time.time,
             login=credentials.login,
+            tracer=tracer,
         )
         self._admin = AdminServer(
             wiring.admin(settings),
@@ -116,6 +121,9 @@ class Gateway:
             tls=tls.admin,
         )
         instruments.gauge("routes", "Sandboxes that are known.", lambda: len(registry))
+        instruments.gauge(
+            "asyncio_tasks", "Tasks of the event loop.", lambda: len(asyncio.all_tasks())
+        )
         instruments.gauge(
             "ambiguous_names",
             "Names that several sandboxes answer to, so that none is routed.",
@@ -147,6 +155,7 @@ class Gateway:
             synced=self.cluster.synced,
             stale=self.cluster.stale,
             draining=self._draining,
+            serves_stale=not self._settings.unready_when_stale,
             reflectors={one.name: one.phase.value for one in self.cluster.statuses},
         )
 
@@ -160,8 +169,10 @@ class Gateway:
                 "phase": waking.phase.value if waking.phase is not None else None,
                 "waiters": waking.waiters,
                 "patches": waking.patches,
+                "trouble": waking.trouble.value if waking.trouble is not None else None,
                 "last_failure": waking.last_failure,
             },
+            "watch": self.cluster.watch_of(route.key).as_json(),
         }
 
     async def start(self) -> Addresses:
@@ -220,6 +231,9 @@ async def running(
         reloader = Reloader(instruments)
         credentials = wiring.credentials(settings, instruments, reloader)
         await stack.enter_async_context(_meanwhile(credentials.authenticator.run()))
+        tracer = _tracer(settings, instruments)
+        if tracer is not None:
+            stack.push_async_callback(tracer.close)
         gateway = Gateway(
             settings,
             dialects,
@@ -228,12 +242,22 @@ async def running(
             instruments,
             _tls(settings, instruments, reloader),
             credentials,
+            tracer,
         )
         wiring.watch_admin_token(settings, reloader, gateway.replace_admin_token)
         stack.push_async_callback(gateway.close)
         await stack.enter_async_context(_meanwhile(reloader.run()))
         await stack.enter_async_context(_meanwhile(loop_lag.watch(instruments)))
         yield gateway
+
+
+def _tracer(settings: Settings, instruments: Instruments) -> OpenTelemetryTracer | None:
+    try:
+        return wiring.tracer(settings, instruments)
+    except ModuleNotFoundError as error:
+        raise StartError(
+            "trace_endpoint needs OpenTelemetry: pip install 'sandbox-gateway[tracing]'"
+        ) from error
 
 
 def _tls(settings: Settings, instruments: Instruments, reloader: Reloader) -> Tls:
@@ -265,6 +289,8 @@ def dialects_of(settings: Settings, *, local: bool = False) -> list[Dialect]:
         DialectName.NATIVE: Native(local=local),
         DialectName.KRUISE: Kruise(),
         DialectName.AGENT_SANDBOX: AgentSandbox(),
+        DialectName.DEPLOYMENT: DEPLOYMENT,
+        DialectName.STATEFUL_SET: STATEFUL_SET,
     }
     return [known[name] for name in settings.dialects]
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from gateway.reloading import Reloader
     from gateway.settings import Settings
     from gateway.telemetry.instruments import Instruments
+    from gateway.telemetry.opentelemetry import OpenTelemetryTracer
     from gateway.upstream.addresses import Network
 
 
@@ -170,6 +171,7 @@ def reach(settings: Settings) -> ReachConfig:
         dial_timeout=settings.upstream_dial_timeout,
         port_retry_timeout=settings.port_retry_timeout,
         page_after=settings.waiting_page_after,
+        address_doubt=settings.address_doubt,
     )
 
 
@@ -267,6 +269,16 @@ def _pair(certificate: Path | None, key: Path | None) -> KeyPair | None:
     if certificate is None or key is None:
         return None
     return KeyPair(certificate, key)
+
+
+def tracer(settings: Settings, instruments: Instruments) -> OpenTelemetryTracer | None:
+    """Return who records spans, if somebody is to; raise ModuleNotFoundError without the extra."""
+    if settings.trace_endpoint is None:
+        return None
+    # Its libraries are an extra, and take a tenth of a second to load.
+    from gateway.telemetry.opentelemetry import exporting  # noqa: PLC0415
+
+    return exporting(settings.trace_endpoint, settings.trace_sample_ratio, instruments)
 
 
 def log(settings: Settings) -> LogConfig:

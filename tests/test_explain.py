@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.dialects.agent_sandbox import AgentSandbox
+from gateway.dialects.deployment import DEPLOYMENT, SERVICE
 from gateway.dialects.kruise import Kruise
 from gateway.dialects.native import Native
 from gateway.explain import NOT_RESUMABLE, Surroundings, explain
@@ -18,7 +19,7 @@ from gateway.explain.state import MEANINGS, REASONS
 from gateway.sandbox import errors, states
 from gateway.sandbox.model import State
 from gateway.sandbox.texts import parse_time
-from tests.dialects.objects import agent_object, with_field
+from tests.dialects.objects import agent_object, deployment_object, with_field
 
 if TYPE_CHECKING:
     from gateway.dialects.base import Dialect, RawObject
@@ -71,6 +72,25 @@ def with_annotations(raw: RawObject, values: dict[str, str]) -> RawObject:
 
 
 # ---- state --------------------------------------------------------------------------------------
+
+
+def test_a_workload_is_told_with_its_replicas_and_whose_word_its_address_is() -> None:
+    named = deployment_object()
+    state = lines(_explained(DEPLOYMENT, named, NOW), "State")
+    assert "wanted Running, reported 2 replicas, of which 1 are available" in state
+    assert "its address is that of Service front; if headless, the ready endpoints" in state
+    assert "that Service gives no ready address" in state
+    assert "phase" not in state
+    own = with_annotations(named | {"spec": {"replicas": 0}, "status": {}}, {})
+    state = lines(_explained(DEPLOYMENT, own, NOW), "State")
+    assert "wanted Paused, reported 0 replicas, of which 0 are available" in state
+    assert f"the ready endpoints of Service box (of its own name; {SERVICE} names" in state
+    assert "no ready address" not in state
+
+
+def test_the_advice_for_a_workload_names_its_own_resource() -> None:
+    told = _explained(DEPLOYMENT, deployment_object(), NOW)
+    assert "kubectl annotate deployments.apps -n team-a box" in lines(told, "What to do")
 
 
 def test_a_running_sandbox_is_told_with_what_was_read() -> None:

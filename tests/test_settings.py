@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.auth.key_files import SecretError, read_secret, read_token_keys
-from gateway.dialects import agent_sandbox, kruise, native
+from gateway.dialects import agent_sandbox, deployment, kruise, native
 from gateway.settings import (
     AuthMode,
     DialectName,
@@ -68,7 +68,8 @@ def test_with_the_choice_made_all_defaults_hold() -> None:
     assert settings.max_body_bytes == 0
     assert settings.tunnel_idle_timeout == 3600.0
     assert settings.target_schemes == tuple(TargetScheme)
-    assert settings.dialects == tuple(DialectName)
+    workloads = {DialectName.DEPLOYMENT, DialectName.STATEFUL_SET}
+    assert set(settings.dialects) == set(DialectName) - workloads
     assert settings.admin_token_file is None
 
 
@@ -530,7 +531,9 @@ def test_what_is_in_force_can_be_written_back_and_means_the_same() -> None:
 
 
 def test_the_dialects_of_the_settings_are_those_that_there_are() -> None:
-    assert {one.value for one in DialectName} == {native.NAME, kruise.NAME, agent_sandbox.NAME}
+    apis = {native.NAME, kruise.NAME, agent_sandbox.NAME}
+    workloads = {deployment.DEPLOYMENT.name, deployment.STATEFUL_SET.name}
+    assert {one.value for one in DialectName} == apis | workloads
 
 
 def test_the_reference_names_every_setting_with_its_default() -> None:

@@ -230,6 +230,7 @@ def test_reaching_gets_its_times_and_who_never_wakes() -> None:
             upstream_dial_timeout="20s",
             port_retry_timeout="3s",
             waiting_page_after="7s",
+            address_doubt="4s",
         )
     )
     assert config == ReachConfig(
@@ -244,6 +245,7 @@ def test_reaching_gets_its_times_and_who_never_wakes() -> None:
         dial_timeout=20.0,
         port_retry_timeout=3.0,
         page_after=7.0,
+        address_doubt=4.0,
     )
 
 

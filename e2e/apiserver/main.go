@@ -34,6 +34,8 @@ import (
 const (
 	// Between two looks whether it is ready.
 	pause = 50 * time.Millisecond
+	// How long it may take to answer.
+	patience = 5 * time.Second
 	// A line of the token file: token, user, uid, groups.
 	administrator = "%s,admin,admin,system:masters\n"
 )
@@ -90,6 +92,7 @@ func serve(directory, port string, more []string) error {
 		Host:            "https://127.0.0.1:" + port,
 		BearerToken:     string(token),
 		TLSClientConfig: rest.TLSClientConfig{CAFile: in("certificates/apiserver.crt")},
+		Timeout:         patience, // a server that only begins may leave a request unanswered
 	}
 	go announce(access, in("kubeconfig"), began)
 	return command.Execute()

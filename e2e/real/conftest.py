@@ -1,37 +1,35 @@
-"""One real API for all tests that leave it running; each uses objects of its own."""
+"""The real API that all tests share, with native sandboxes in it."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import pytest
 
-from e2e.real_api import RealApi, connect
+from e2e.clusters import Cluster, InUseError, connect
+from e2e.platforms import NATIVE_CRD
+
+from .sandboxes import NAMESPACE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import httpx
 
-    from e2e.programs import Programs
-
-CRD: Final = Path(__file__).parents[2] / "charts/sandbox-gateway/crds/sandboxes.yaml"
-
 
 @pytest.fixture(scope="session")
-def api(shared_programs: Programs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealApi]:
-    """It knows native Sandboxes, and forgets what was within seconds."""
-    started = RealApi.not_yet_running(shared_programs, tmp_path_factory.mktemp("api"))
-    started.start("--etcd-compaction-interval=1s")
-    started.install(CRD)
-    yield started
-    assert started.program is not None
-    assert started.program.end() == 0
+def api(cluster: Cluster) -> Iterator[Cluster]:
+    """It knows native Sandboxes, and has the namespace that they are made in."""
+    try:
+        with cluster.serving(NATIVE_CRD):
+            cluster.kubectl("create", "namespace", NAMESPACE)
+            yield cluster
+    except InUseError as error:
+        pytest.skip(f"needs_own_api: {error}")
 
 
 @pytest.fixture
-def admin(api: RealApi) -> Iterator[httpx.Client]:
+def admin(api: Cluster) -> Iterator[httpx.Client]:
     """Plain HTTP as the administrator."""
     with connect(api.kubeconfig) as client:
         yield client

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 
+from e2e.clusters import fresh_name
 from e2e.manifests import NATIVE
 from e2e.pods import SeparatePods
 from e2e.waiting import DEADLINE, soon
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
     from e2e.gateways import Gateway
     from e2e.pods import Pod
 
-SANDBOXES: Final = f"/apis/{NATIVE}/namespaces/default/sandboxes"
+NAMESPACE: Final = fresh_name("native")
+SANDBOXES: Final = f"/apis/{NATIVE}/namespaces/{NAMESPACE}/sandboxes"
 MERGE: Final = {"Content-Type": "application/merge-patch+json"}
 
 Object = dict[str, Any]
@@ -53,7 +55,7 @@ def _running(pod: Pod, generation: int) -> Object:
 
 async def _ask(gateway: Gateway, name: str, port: int) -> httpx.Response:
     """Send one request, once."""
-    headers = {"e2b-sandbox-id": f"default--{name}", "e2b-sandbox-port": str(port)}
+    headers = {"e2b-sandbox-id": f"{NAMESPACE}--{name}", "e2b-sandbox-port": str(port)}
     transport = httpx.AsyncHTTPTransport(retries=0)
     async with httpx.AsyncClient(transport=transport, timeout=DEADLINE) as client:
         return await client.get(gateway.data, headers=headers)
@@ -73,7 +75,7 @@ async def wake(
     try:
         async with asyncio.TaskGroup() as group:
             asked = [group.create_task(_ask(gateway, name, pods.port)) for _ in range(count)]
-            await soon(lambda: gateway.waiters("default", name) == count, "all of them wait")
+            await soon(lambda: gateway.waiters(NAMESPACE, name) == count, "all of them wait")
             await soon(lambda: gateway.wakes_written > written, "the wake is written")
             wanted = said(admin.get(f"{SANDBOXES}/{name}"))
             report(admin, name, **_running(pod, wanted["metadata"]["generation"]))

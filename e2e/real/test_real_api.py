@@ -5,20 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import orjson
+import pytest
 
+from e2e.clusters import connect, fresh_name
 from e2e.gateways import start_serve
 from e2e.manifests import NATIVE
-from e2e.real_api import RealApi, connect
+from e2e.platforms import NATIVE_CRD
+from e2e.real_api import RealApi
 from e2e.waiting import until
 
-from .conftest import CRD
-from .sandboxes import MERGE, SANDBOXES, create, report, said, wake
+from .sandboxes import MERGE, NAMESPACE, SANDBOXES, create, report, said, wake
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import httpx
 
+    from e2e.clusters import Cluster
     from e2e.programs import Programs
 
 
@@ -54,10 +57,10 @@ def test_a_watch_tells_of_changes(admin: httpx.Client) -> None:
     assert second["object"]["status"] == {"phase": "Paused"}
 
 
-def test_an_account_without_rights_is_refused(api: RealApi, admin: httpx.Client) -> None:
+def test_an_account_without_rights_is_refused(api: Cluster, admin: httpx.Client) -> None:
     create(admin, "private")
-    api.kubectl("create", "serviceaccount", "nobody")
-    with connect(api.kubeconfig_of("nobody")) as nobody:
+    api.kubectl("create", "serviceaccount", "nobody", f"--namespace={NAMESPACE}")
+    with connect(api.kubeconfig_of("nobody", NAMESPACE)) as nobody:
         assert nobody.get(SANDBOXES).status_code == 403
         paused = {"spec": {"desiredState": "Paused"}}
         answer = nobody.patch(f"{SANDBOXES}/private", json=paused, headers=MERGE)
@@ -65,6 +68,7 @@ def test_an_account_without_rights_is_refused(api: RealApi, admin: httpx.Client)
     assert said(admin.get(f"{SANDBOXES}/private"))["spec"]["desiredState"] == "Running"
 
 
+@pytest.mark.needs_own_api
 def test_the_rest_of_an_old_list_is_gone(admin: httpx.Client) -> None:
     create(admin, "first")
     create(admin, "second")
@@ -83,29 +87,31 @@ def test_the_rest_of_an_old_list_is_gone(admin: httpx.Client) -> None:
 # ---- a gateway ----------------------------------------------------------------------------------
 
 
-def authorize(api: RealApi, account: str) -> Path:
+def authorize(api: Cluster, account: str) -> Path:
     """Give an account the rights of a gateway; return its kubeconfig."""
     rights = {
         "sandboxes.sandbox-gateway.dev": "get,list,watch,patch",
         "events": "create",
     }
-    api.kubectl("create", "serviceaccount", account)
+    api.kubectl("create", "serviceaccount", account, f"--namespace={NAMESPACE}")
     for resource, verbs in rights.items():
-        name = f"{account}-{resource}"
+        name = fresh_name(resource)
         api.kubectl("create", "clusterrole", name, f"--verb={verbs}", f"--resource={resource}")
-        subject = f"--serviceaccount=default:{account}"
+        api.remember("clusterrole", name)
+        subject = f"--serviceaccount={NAMESPACE}:{account}"
         api.kubectl("create", "clusterrolebinding", name, f"--clusterrole={name}", subject)
-    return api.kubeconfig_of(account)
+        api.remember("clusterrolebinding", name)
+    return api.kubeconfig_of(account, NAMESPACE)
 
 
 async def test_many_requests_wake_a_sandbox_by_one_write(
-    api: RealApi, admin: httpx.Client, programs: Programs, home: Path
+    api: Cluster, admin: httpx.Client, programs: Programs, home: Path
 ) -> None:
     paused = create(admin, "sleeper", desiredState="Paused")
     report(admin, "sleeper", phase="Paused")
     gateway = start_serve(programs, home, authorize(api, "gateway"), dialects="native")
     gateway.wait_ready()
-    assert gateway.state_of("default", "sleeper") == "paused"
+    assert gateway.state_of(NAMESPACE, "sleeper") == "paused"
 
     answers, reached = await wake(gateway, admin, "sleeper", 20)
     assert [one.status_code for one in answers] == [200] * 20
@@ -118,23 +124,24 @@ async def test_many_requests_wake_a_sandbox_by_one_write(
     assert "Traceback" not in gateway.program.errors
 
 
+@pytest.mark.needs_own_api
 def test_a_gateway_outlives_a_crash_of_the_api(programs: Programs, home: Path) -> None:
-    api = RealApi.not_yet_running(programs, home)
+    api = RealApi.not_yet_running(programs, home, NATIVE_CRD)
     api.start()
-    api.install(CRD)
+    api.kubectl("create", "namespace", NAMESPACE)
     with connect(api.kubeconfig) as admin:
         create(admin, "survivor", desiredState="Paused")
         report(admin, "survivor", phase="Paused")
         gateway = start_serve(programs, home, api.kubeconfig, dialects="native")
         gateway.wait_ready()
-        assert gateway.state_of("default", "survivor") == "paused"
+        assert gateway.state_of(NAMESPACE, "survivor") == "paused"
 
         api.kill()
         until(lambda: not gateway.metric("watch_healthy", watch="native"), "the loss is seen")
         assert gateway.readiness()[0] == 200
-        assert gateway.state_of("default", "survivor") == "paused"
+        assert gateway.state_of(NAMESPACE, "survivor") == "paused"
         api.start()
         said(admin.delete(f"{SANDBOXES}/survivor"))
-        until(lambda: gateway.state_of("default", "survivor") is None, "the end is seen")
+        until(lambda: gateway.state_of(NAMESPACE, "survivor") is None, "the end is seen")
     assert gateway.program.end() == 0
     assert "Traceback" not in gateway.program.errors

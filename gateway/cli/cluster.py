@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import os
 import re
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -16,8 +16,10 @@ from gateway.cli.failures import Failed, told
 from gateway.cli.program import PROGRAM
 from gateway.cluster.direct import DirectClient, connect, find_kubeconfig, read_kubeconfig
 from gateway.cluster.direct.kubeconfig import DEFAULT
+from gateway.cluster.places import SERVICE_LABEL, SERVICES, SLICES, Places, join
 from gateway.dialects.agent_sandbox import AgentSandbox
-from gateway.dialects.base import section
+from gateway.dialects.base import has_labels, section
+from gateway.dialects.deployment import DEPLOYMENT, STATEFUL_SET
 from gateway.dialects.kruise import Kruise
 from gateway.dialects.native import Native
 from gateway.local.options import KUBECONFIG, default_data_dir
@@ -27,10 +29,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from gateway.dialects.base import Dialect, RawObject
-    from gateway.sandbox.model import Route
+    from gateway.sandbox.model import Backing, Route
 
 LOCAL_NATIVE: Final = Native(local=True)
-DIALECTS: Final[tuple[Dialect, ...]] = (Native(), Kruise(), AgentSandbox())
+DIALECTS: Final[tuple[Dialect, ...]] = (
+    Native(),
+    Kruise(),
+    AgentSandbox(),
+    DEPLOYMENT,
+    STATEFUL_SET,
+)
 
 # Kubernetes names: RFC 1123 labels and subdomains.
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?", re.ASCII)
@@ -127,8 +135,34 @@ class OpenCluster:
         return _only(name, found, errors)
 
     def get(self, dialect: Dialect, name: SandboxName) -> Found:
-        """Read and judge a sandbox."""
-        return judged(dialect, self.client.get(dialect.resource, name.namespace, name.name))
+        """Read and judge a sandbox, and find out where it is."""
+        raw = self.client.get(dialect.resource, name.namespace, name.name)
+        if not has_labels(raw, dialect.required_labels):
+            raise ObjectGone(f"the {dialect.resource.kind} {name} is no sandbox")
+        found = judged(dialect, raw)
+        backing = found.route.backing
+        if backing is None:
+            return found
+        places = self._places_of(name.namespace, backing)
+        return replace(found, route=join(found.route, places.of(name.namespace, backing)))
+
+    def _places_of(self, namespace: str, backing: Backing) -> Places:
+        places = Places()
+        if backing.named:
+            with suppress(ObjectGone):
+                places.services.put(self.client.get(SERVICES, namespace, backing.service))
+        selector = f"{SERVICE_LABEL}={backing.service}"
+        for raw in self.client.list(SLICES, namespace, selector):
+            places.slices.put(raw)
+        return places
+
+    def all_places(self, namespace: str | None) -> Places:
+        """Return where all workloads of a namespace (None: of all) are."""
+        places = Places()
+        for resource, table in ((SLICES, places.slices), (SERVICES, places.services)):
+            for raw in self.client.list(resource, namespace):
+                table.put(raw)
+        return places
 
 
 def judged(dialect: Dialect, raw: RawObject) -> Found:

@@ -21,6 +21,8 @@ from gateway.cli.cluster import (
 from gateway.cli.failures import Failed
 from gateway.cli.program import PROGRAM
 from gateway.cluster.errors import ApiNotInstalled
+from gateway.cluster.places import Places, join
+from gateway.dialects.base import selector_of
 from gateway.explain import explain as explained
 from gateway.explain import plain
 from gateway.sandbox.errors import ClusterError, MalformedObject
@@ -81,7 +83,9 @@ def _routes(cluster: OpenCluster, namespace: str | None, selector: str) -> Itera
     refused: list[ClusterError] = []
     for dialect in cluster.dialects:
         try:
-            objects = cluster.client.list(dialect.resource, namespace, selector)
+            selectors = ",".join(filter(None, (selector, selector_of(dialect.required_labels))))
+            objects = cluster.client.list(dialect.resource, namespace, selectors)
+            places = cluster.all_places(namespace) if dialect.by_service and objects else Places()
         except ApiNotInstalled:
             missing.append(dialect.name)
             continue
@@ -89,7 +93,7 @@ def _routes(cluster: OpenCluster, namespace: str | None, selector: str) -> Itera
             click.echo(f"{PROGRAM}: {dialect.name}: {error}", err=True)
             refused.append(error)
             continue
-        yield from _judged(dialect, objects)
+        yield from _judged(dialect, objects, places)
     if len(missing) + len(refused) == len(cluster.dialects):
         raise _nothing_asked(missing, refused)
 
@@ -103,10 +107,12 @@ def _nothing_asked(missing: list[str], refused: list[ClusterError]) -> Exception
     )
 
 
-def _judged(dialect: Dialect, objects: list[RawObject]) -> Iterator[Route]:
+def _judged(dialect: Dialect, objects: list[RawObject], places: Places) -> Iterator[Route]:
     for raw in objects:
         try:
-            yield judged(dialect, raw).route
+            route = judged(dialect, raw).route
+            backing = route.backing
+            yield join(route, places.of(route.key.namespace, backing)) if backing else route
         except MalformedObject as error:
             name = _named(raw)
             click.echo(f"{PROGRAM}: {name} cannot be judged and is not routed: {error}", err=True)

@@ -7,7 +7,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.cluster.decoding import decode_item, decode_list, decode_object
-from gateway.cluster.errors import Expired, Garbled
+from gateway.cluster.errors import Expired, Garbled, PathUnknown
 from gateway.sandbox.errors import (
     AccessDenied,
     ApiUnavailable,
@@ -133,7 +133,7 @@ def _error(status: int, details: RawObject, retry_after: float | None, what: str
     if status in (401, 403):
         return AccessDenied(message)
     if status == 404:
-        return ObjectGone(message)
+        return ObjectGone(message) if details.get("kind") == "Status" else PathUnknown(message)
     if status == 409:
         return Conflict(message)
     if 400 <= status < 500 and status not in _TRY_AGAIN_STATUSES:

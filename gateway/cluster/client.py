@@ -8,7 +8,8 @@ send a patch of a custom object as JSON patch, and have neither a limit on silen
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Final, NoReturn, Protocol, cast
 from urllib.parse import quote
 
@@ -19,11 +20,17 @@ from gateway import __version__
 from gateway.cluster.answers import LineSplitter, Page, error_of, read_page
 from gateway.cluster.credentials import Credentials, origin_of
 from gateway.cluster.decoding import decode_frame, decode_object
-from gateway.cluster.errors import ApiNotInstalled, ApiUnreachable, ConfigInvalid, Silence
-from gateway.sandbox.errors import ObjectGone
+from gateway.cluster.errors import (
+    ApiNotInstalled,
+    ApiUnreachable,
+    ConfigInvalid,
+    PathUnknown,
+    Silence,
+)
+from gateway.sandbox.errors import ApiUnavailable, ObjectGone
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Sequence
+    from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 
     from gateway.cluster.config import ClusterConfig
     from gateway.cluster.selection import Selection
@@ -172,16 +179,18 @@ class KubeClient:
 
     async def get(self, resource: Resource, namespace: str, name: str) -> RawObject:
         """Read one object, as of now."""
-        path = _path(self._as_served(resource), namespace, name)
-        return decode_object(await self._fetch("GET", path))
+        with _said_of_the_object():
+            path = _path(self._as_served(resource), namespace, name)
+            return decode_object(await self._fetch("GET", path))
 
     async def merge_patch(
         self, resource: Resource, namespace: str, name: str, patch: Patch
     ) -> RawObject:
         """Apply a JSON merge patch (RFC 7396); return the object as it is then."""
-        path = _path(self._as_served(resource), namespace, name)
-        answer = await self._fetch("PATCH", path, body=patch, content_type=MERGE_PATCH)
-        return decode_object(answer)
+        with _said_of_the_object():
+            path = _path(self._as_served(resource), namespace, name)
+            answer = await self._fetch("PATCH", path, body=patch, content_type=MERGE_PATCH)
+            return decode_object(answer)
 
     async def create(self, resource: Resource, namespace: str, body: RawObject) -> RawObject:
         """Create an object; return it as stored."""
@@ -220,6 +229,27 @@ class KubeClient:
         content_type: str = JSON,
         timeout: aiohttp.ClientTimeout | None = None,
     ) -> aiohttp.ClientResponse:
+        """Send a request; a refused credential that was replaced meanwhile costs nothing."""
+        send = partial(self._send_as, method, path, query, body, content_type, timeout)
+        authorization = await self._credentials.authorization()
+        response = await send(authorization)
+        if response.status != 401:
+            return response
+        await response.read()
+        self._credentials.reject()
+        renewed = await self._credentials.authorization()
+        return response if renewed == authorization else await send(renewed)
+
+    async def _send_as(
+        self,
+        method: str,
+        path: str,
+        query: Query,
+        body: RawObject | None,
+        content_type: str,
+        timeout: aiohttp.ClientTimeout | None,
+        authorization: str | None,
+    ) -> aiohttp.ClientResponse:
         headers = {
             "Accept": JSON,
             # Inside a cluster the network is cheaper than our one core.
@@ -227,7 +257,6 @@ class KubeClient:
             "Content-Type": content_type,
             "User-Agent": USER_AGENT,
         }
-        authorization = await self._credentials.authorization()
         if authorization is not None:
             headers["Authorization"] = authorization
         try:
@@ -247,9 +276,19 @@ class KubeClient:
 
     async def _raise_for(self, response: aiohttp.ClientResponse, what: str) -> NoReturn:
         body = await response.read()
-        if response.status == 401:
-            self._credentials.reject()
         raise error_of(response.status, body, response.headers.get("Retry-After"), what)
+
+
+@contextmanager
+def _said_of_the_object() -> Iterator[None]:
+    """Take a 404 for the end of an object only where the API says so.
+
+    One that starts does not know custom resources for a while, nor does one that is set up anew.
+    """
+    try:
+        yield
+    except PathUnknown as error:
+        raise ApiUnavailable(str(error)) from error
 
 
 def _unreachable(method: str, path: str, error: BaseException) -> ApiUnreachable:
@@ -257,8 +296,7 @@ def _unreachable(method: str, path: str, error: BaseException) -> ApiUnreachable
 
 
 def _path(resource: Resource, namespace: str | None, name: str | None = None) -> str:
-    root = f"/apis/{resource.group}" if resource.group else "/api"
-    parts = [root, resource.version]
+    parts = [resource.path]
     if namespace is not None:
         parts += ["namespaces", _segment(namespace)]
     parts.append(resource.plural)

@@ -12,19 +12,25 @@ from gateway.cluster.client import KubeClient
 from gateway.cluster.feed import Feed
 from gateway.cluster.intake import Intake
 from gateway.cluster.metrics import ClusterCounters
+from gateway.cluster.places import SERVICES, SLICES
+from gateway.cluster.placing import PlaceFeed, Placing
 from gateway.cluster.recovery import Phase, Reason
 from gateway.cluster.reflector import Reflector
 from gateway.cluster.selection import Selection
 from gateway.cluster.writer import SandboxWriter
+from gateway.dialects.base import selector_of
+from gateway.sandbox.errors import ObjectGone
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import TracebackType
 
     from gateway.cluster.config import ClusterConfig
     from gateway.cluster.intake import Malformed
+    from gateway.cluster.reflector import Sink
     from gateway.cluster.status import ReflectorStatus
     from gateway.dialects.base import Dialect
+    from gateway.sandbox.model import Key, Route
     from gateway.sandbox.registry import Registry
     from gateway.telemetry.instruments import Instruments
 
@@ -56,7 +62,9 @@ class Cluster:
         self._clock = clock
         self._chance = chance
         self._counters = ClusterCounters(instruments)
-        self._intakes = {one.name: Intake(one, registry, self._counters) for one in dialects}
+        self._registry = registry
+        self._placing = Placing(registry) if any(one.by_service for one in dialects) else None
+        self._intakes = {one.name: self._make_intake(one) for one in dialects}
         self._reflectors: tuple[Reflector, ...] = ()
         self._stack = AsyncExitStack()
         self._show(instruments)
@@ -81,10 +89,33 @@ class Cluster:
         """The objects that have no route because they cannot be judged."""
         return tuple(one for intake in self._intakes.values() for one in intake.malformed)
 
+    def watch_of(self, key: Key) -> ReflectorStatus:
+        """Return how the watch fares that brings news of this sandbox."""
+        names = (key.dialect, f"{key.dialect}/{key.namespace}")
+        return next(one.status for one in self._reflectors if one.name in names)
+
     async def wait_synced(self) -> None:
         """Wait until `synced`."""
         for reflector in self._reflectors:
             await reflector.wait_synced()
+
+    async def read(self, key: Key, uid: str) -> Route:
+        """Return the sandbox as the API has it now, and where it has it now.
+
+        Raises ObjectGone where there is none of this uid that can be judged, or a ClusterError.
+        """
+        route = await self.writer.read(key, uid)
+        if self._placing is None or route.backing is None or not route.backing.available:
+            return route
+        await self._placing.look_up(self.client, route)
+        placed = self._registry.get(key)
+        if placed is None or placed.uid != uid:
+            raise ObjectGone("it was deleted meanwhile")
+        return placed
+
+    async def wake(self, key: Key, uid: str) -> Route:
+        """Ask for Running, as the writer does (`SandboxWriter.wake`)."""
+        return await self.writer.wake(key, uid)
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
@@ -113,21 +144,41 @@ class Cluster:
             if group.exceptions != (error,):
                 raise
 
+    def _make_intake(self, dialect: Dialect) -> Intake:
+        join = None if self._placing is None or not dialect.by_service else self._placing.joined
+        return Intake(dialect, self._registry, self._counters, join)
+
     def _make_reflectors(self) -> tuple[Reflector, ...]:
         namespaces = self._config.namespaces or (None,)
         return tuple(
-            self._make_reflector(intake, namespace)
-            for intake in self._intakes.values()
+            made
             for namespace in namespaces
+            for made in (*self._sandbox_reflectors(namespace), *self._place_reflectors(namespace))
         )
 
-    def _make_reflector(self, intake: Intake, namespace: str | None) -> Reflector:
-        dialect = intake.dialect
+    def _sandbox_reflectors(self, namespace: str | None) -> Iterator[Reflector]:
+        for intake in self._intakes.values():
+            dialect = intake.dialect
+            selectors = (self._config.label_selector, selector_of(dialect.required_labels))
+            selector = ",".join(filter(None, selectors))
+            selection = Selection(dialect.resource, namespace, selector)
+            yield self._make_reflector(dialect.name, selection, Feed(intake, namespace))
+
+    def _place_reflectors(self, namespace: str | None) -> Iterator[Reflector]:
+        if self._placing is None:
+            return
+        places = self._placing.places
+        for resource, table in ((SLICES, places.slices), (SERVICES, places.services)):
+            feed = PlaceFeed(self._placing, table, namespace)
+            yield self._make_reflector(resource.plural, Selection(resource, namespace), feed)
+
+    def _make_reflector(self, name: str, selection: Selection, sink: Sink) -> Reflector:
+        namespace = selection.namespace
         return Reflector(
-            dialect.name if namespace is None else f"{dialect.name}/{namespace}",
-            Selection(dialect.resource, namespace, self._config.label_selector),
+            name if namespace is None else f"{name}/{namespace}",
+            selection,
             self.client,
-            Feed(intake, namespace),
+            sink,
             self._config,
             clock=self._clock,
             chance=self._chance,

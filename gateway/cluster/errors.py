@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.sandbox.errors import ApiUnavailable, ClusterError
+from gateway.sandbox.errors import ApiUnavailable, ClusterError, ObjectGone
 
 
 class ConfigInvalid(ClusterError):
@@ -15,6 +15,10 @@ class Expired(ClusterError):
 
 class ApiNotInstalled(ClusterError):
     """The API server does not serve this resource (404 on its collection)."""
+
+
+class PathUnknown(ObjectGone):
+    """Nothing is served at this path (404 without a Status), so nothing is said of an object."""
 
 
 class ApiUnreachable(ApiUnavailable):

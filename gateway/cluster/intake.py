@@ -16,7 +16,7 @@ from gateway.sandbox.errors import MalformedObject
 from gateway.sandbox.model import Key
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Callable, Hashable
 
     from gateway.cluster.metrics import ClusterCounters
     from gateway.dialects.base import Dialect, RawObject
@@ -75,10 +75,18 @@ class _Recent(Generic[T]):
 class Intake:
     """Judges one dialect's objects; all that read them share it."""
 
-    def __init__(self, dialect: Dialect, registry: Registry, counters: ClusterCounters) -> None:
+    def __init__(
+        self,
+        dialect: Dialect,
+        registry: Registry,
+        counters: ClusterCounters,
+        join: Callable[[Route], Route] | None = None,
+    ) -> None:
+        """`join` gives a route what its object does not tell."""
         self.dialect = dialect
         self.registry = registry
         self._counters = counters
+        self._join = join
         self._malformed: OrderedDict[str, Malformed] = OrderedDict()
         self._told: _Recent[tuple[str, Problem]] = _Recent()
         counters.malformed.prime(dialect.name)
@@ -103,6 +111,8 @@ class Intake:
         self._malformed.pop(route.uid, None)
         if route.problems:
             self._report_problems(route)
+        if self._join is not None:
+            route = self._join(route)
         self.registry.apply(route)
         return route
 

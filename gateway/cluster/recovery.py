@@ -1,7 +1,8 @@
 """What a reflector does next, given what just happened. Pure: time and chance are arguments.
 
 - A list is followed by a watch from its version; a watch that ends is followed by another from the
-  last version seen. Only a version that the API does not honour leads to a new list.
+  last version seen. Only a version that the API does not honour leads to a new list, or a watch
+  that was silent from its beginning: lists then bring the news that watches do not.
 - Whatever fails, or ends sooner than `STEADY`, is tried again after a full-jitter backoff (Marc
   Brooker, "Exponential Backoff and Jitter"): many replicas lose one API server at one moment. Only
   a watch that lasted resets it, so no sequence of quick successes and failures runs hot.
@@ -25,6 +26,9 @@ MISSING_RETRY: Final = 30.0
 MISSING_GRACE: Final = 30.0
 #: A watch that the API refuses this often in a row may be asking for the impossible.
 RELIST_AFTER: Final = 5
+#: The longest wait for an API that does not answer, and for a list that is known to be needed: both
+#: mean that news is missed, and neither costs a server that is alive much. Seconds.
+SOON: Final = 5.0
 #: Share by which a watch's time-out varies, so that not all end at once.
 TIMEOUT_JITTER: Final = 0.2
 
@@ -67,6 +71,10 @@ class Backoff:
             return 0.0
         return chance * min(self.most, self.least * 2.0 ** min(failures - 1, 32))
 
+    def at_most(self, seconds: float) -> Backoff:
+        """Return one that never waits for longer."""
+        return replace(self, most=min(self.most, seconds))
+
 
 @dataclass(frozen=True, slots=True)
 class Progress:
@@ -74,6 +82,8 @@ class Progress:
 
     version: int | None = None
     failures: int = 0
+    #: How many of the last ones were refusals by an API that answers.
+    refusals: int = 0
     listed: bool = False
     missing_since: float | None = None
 
@@ -137,6 +147,7 @@ _REASONS: Final[tuple[tuple[type[ClusterError], Reason], ...]] = (
 _VERSION_LOST: Final = frozenset(
     {Reason.EXPIRED, Reason.GARBLED, Reason.NOT_INSTALLED, Reason.REFUSED}
 )
+_URGENT: Final = frozenset({Reason.UNREACHABLE, Reason.SILENCE, Reason.EXPIRED})
 
 
 def next_step(
@@ -162,7 +173,9 @@ def _after_end(
     progress: Progress, event: Ended, backoff: Backoff, chance: float
 ) -> tuple[Progress, Step]:
     failures = 0 if event.lasted >= STEADY else progress.failures + 1
-    kept = replace(progress, version=event.version, failures=failures, missing_since=None)
+    kept = replace(
+        progress, version=event.version, failures=failures, refusals=0, missing_since=None
+    )
     delay = backoff.delay(failures, chance)
     phase = Phase.BACKING_OFF if failures > 1 else None
     return kept, Step(delay, event.version, phase=phase, reason=Reason.ENDED)
@@ -173,17 +186,24 @@ def _after_failure(
 ) -> tuple[Progress, Step]:
     reason = next(reason for kind, reason in _REASONS if isinstance(event.error, kind))
     failures = 1 if event.lasted >= STEADY else progress.failures + 1
-    hopeless = reason is Reason.UNAVAILABLE and failures >= RELIST_AFTER
-    version = None if reason in _VERSION_LOST or hopeless else event.version
+    refusals = progress.refusals + 1 if reason is Reason.UNAVAILABLE else 0
+    hopeless = refusals >= RELIST_AFTER
+    # A watch that works brings bookmarks, which count, even where nothing ever changes.
+    mute = reason is Reason.SILENCE and event.version == progress.version
+    version = None if reason in _VERSION_LOST or hopeless or mute else event.version
     hint = event.error.retry_after if isinstance(event.error, ApiUnavailable) else None
+    patience = backoff.at_most(SOON) if reason in _URGENT else backoff
     step = Step(
         # Jitter is added to the API's hint: all who got it got the same.
-        delay=(hint or 0.0) + backoff.delay(failures, chance),
+        delay=(hint or 0.0) + patience.delay(failures, chance),
         version=version,
         phase=Phase.DENIED if reason is Reason.DENIED else Phase.BACKING_OFF,
         reason=reason,
     )
-    return replace(progress, version=version, failures=failures, missing_since=None), step
+    kept = replace(
+        progress, version=version, failures=failures, refusals=refusals, missing_since=None
+    )
+    return kept, step
 
 
 def _after_missing(

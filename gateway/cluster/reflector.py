@@ -127,6 +127,8 @@ class Reflector:
             last_contact=self._last_contact,
             lists=self._lists,
             restarts=dict(self._restarts),
+            silent_for=self.silent_for,
+            stale=self.stale,
             last_error=self._last_error,
         )
 

@@ -11,12 +11,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """A resource in one namespace (None: all), narrowed by a label selector."""
+    """A resource in one namespace (None: all), narrowed by a label and a field selector."""
 
     resource: Resource
     namespace: str | None = None
     label_selector: str = ""
+    field_selector: str = ""
 
     def query(self) -> list[tuple[str, str | int]]:
         """Return the query parameters of this selection."""
-        return [("labelSelector", self.label_selector)] if self.label_selector else []
+        selectors = (("labelSelector", self.label_selector), ("fieldSelector", self.field_selector))
+        return [(name, value) for name, value in selectors if value]

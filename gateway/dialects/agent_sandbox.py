@@ -5,6 +5,11 @@ that is 0 or 1. Which of them an object was read in, it says itself.
 
 There is no phase: what the platform has done is told by conditions. One that was written before
 the latest change of the spec tells of the life before, and is not believed.
+
+Controllers of three ages are out there. The youngest always tell Suspended; older ones only while
+that is wanted, and leave it as it was afterwards; the oldest never do, and call a sandbox whose pod
+is gone as was wanted Ready. Before those no status had addresses: such a sandbox is waited for in
+vain, and is reported.
 """
 
 from __future__ import annotations
@@ -14,7 +19,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from gateway.dialects import base, own
 from gateway.sandbox import states
 from gateway.sandbox.errors import MalformedObject
-from gateway.sandbox.model import Route
+from gateway.sandbox.model import Problem, Route
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,11 +54,19 @@ _FINAL_REASONS: Final[Mapping[str, str]] = {
 }
 
 
+#: Status and reason of a Ready condition that say so where there is no Suspended condition.
+_SUSPENDED_BY_READY: Final = frozenset(
+    {("True", "DependenciesReady"), ("False", "SandboxSuspended")}
+)
+
+
 class AgentSandbox:
     """Judges agent-sandbox Sandboxes."""
 
     name = NAME
     resource = RESOURCE
+    required_labels = base.NO_LABELS
+    by_service = False
 
     def route(self, raw: base.RawObject) -> Route:
         """Judge an object; raise MalformedObject where it cannot be judged."""
@@ -75,7 +88,7 @@ class AgentSandbox:
             expires_at=seen.expires_at,
             wake=ours.wake_policy(None),
             credential=ours.credential,
-            problems=ours.problems,
+            problems=ours.problems + _missing_address(seen),
             tls=ours.tls,
         )
 
@@ -97,28 +110,48 @@ class AgentSandbox:
 def _observe(raw: base.RawObject) -> states.Observed:
     metadata, spec, status = base.sections(raw)
     ready = _current_condition(metadata, status, "Ready")
-    suspended = _current_condition(metadata, status, "Suspended")
     wants_pause = _wants_pause(raw)
+    address = _address(status)
+    asleep = wants_pause and _is_suspended(metadata, status, ready, address)
     return states.Observed(
-        phase=_phase(ready, suspended, wants_pause=wants_pause),
+        phase=_phase(ready, asleep=asleep),
         wants_pause=wants_pause,
         deleting=base.is_deleting(metadata),
         expires_at=base.timestamp(spec, "shutdownTime", "spec"),
         pool_member=POOL_LABEL in base.text_map(metadata, "labels"),
         ready=ready.get("status") == "True",
-        address=_address(status),
+        address=address,
     )
 
 
-def _phase(ready: base.RawObject, suspended: base.RawObject, *, wants_pause: bool) -> str:
-    """Return the phase that the conditions amount to.
+def _missing_address(seen: states.Observed) -> tuple[Problem, ...]:
+    """Return what is wrong with a sandbox that nobody can reach although it is ready."""
+    if seen.ready and seen.phase == "Running" and not seen.wants_pause and seen.address is None:
+        return (Problem("status.podIPs", "is missing though it is ready; waited for"),)
+    return ()
 
-    Suspended may stay True while a sandbox runs again: it counts only where that is wanted.
-    """
+
+def _phase(ready: base.RawObject, *, asleep: bool) -> str:
+    """Return the phase that the conditions amount to."""
     reason = ready.get("reason")
     if isinstance(reason, str) and reason in _FINAL_REASONS:
         return _FINAL_REASONS[reason]
-    return "Paused" if wants_pause and suspended.get("status") == "True" else "Running"
+    return "Paused" if asleep else "Running"
+
+
+def _is_suspended(
+    metadata: base.RawObject, status: base.RawObject, ready: base.RawObject, address: str | None
+) -> bool:
+    """Return whether the platform says that a sandbox which is to sleep does.
+
+    Where Suspended was never told, Ready tells of its generation that what was wanted is so; an
+    address would be that of a pod which is still there.
+    """
+    if base.condition(status, "Suspended") is not None:
+        suspended = _current_condition(metadata, status, "Suspended")
+        return suspended.get("status") == "True"
+    told = (ready.get("status"), ready.get("reason"))
+    return address is None and told in _SUSPENDED_BY_READY
 
 
 def _current_condition(

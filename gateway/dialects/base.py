@@ -13,6 +13,7 @@ import ipaddress
 import re
 import sys
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from gateway.sandbox.errors import MalformedObject
@@ -20,6 +21,8 @@ from gateway.sandbox.model import Key, State
 from gateway.sandbox.texts import parse_time
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gateway.sandbox.model import Route
 
 ID_LABEL: Final = "sandbox-gateway.dev/id"
@@ -33,6 +36,8 @@ _IPV4 = re.compile(rf"{_BYTE}\.{_BYTE}\.{_BYTE}\.{_BYTE}", re.ASCII)
 
 RawObject = dict[str, Any]
 Patch = dict[str, Any]
+#: For an API whose every object is a sandbox.
+NO_LABELS: Final[Mapping[str, str]] = MappingProxyType({})
 #: The metadata, spec and status of an object.
 Sections = tuple[RawObject, RawObject, RawObject]
 
@@ -52,6 +57,11 @@ class Resource:
     older: tuple[str, ...] = ()
 
     @property
+    def path(self) -> str:
+        """Where the API server has this version of the group: the core group is apart."""
+        return f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
+
+    @property
     def candidates(self) -> tuple[Resource, ...]:
         """This resource in each of its versions, the one to be preferred first."""
         return (self, *(replace(self, version=one, older=()) for one in self.older))
@@ -68,8 +78,19 @@ class Dialect(Protocol):
     def resource(self) -> Resource:
         """Where its objects are served; each says by its apiVersion in which version."""
 
+    @property
+    def required_labels(self) -> Mapping[str, str]:
+        """The labels that make an object of this resource a sandbox: others are none."""
+
+    @property
+    def by_service(self) -> bool:
+        """Whether its objects do not tell where they are, so that a route has a `Backing`."""
+
     def route(self, raw: RawObject) -> Route:
-        """Judge an object; raise MalformedObject where it cannot be judged."""
+        """Judge an object; raise MalformedObject where it cannot be judged.
+
+        A route with a `Backing` has no address yet, and so does not run.
+        """
 
     def check_resumable(self, raw: RawObject, now: float) -> None:
         """Return if the object may be woken at `now`; raise the NotResumable that says why not."""
@@ -230,6 +251,16 @@ def text_map(metadata: RawObject, name: str) -> dict[str, str]:
         if not isinstance(value, str):
             raise MalformedObject(f"metadata.{name}.{key}", "is not a string")
     return entries
+
+
+def has_labels(raw: RawObject, required: Mapping[str, str]) -> bool:
+    """Return whether an object has these labels; raise MalformedObject if that cannot be told."""
+    return not required or required.items() <= string_map(raw, "labels").items()
+
+
+def selector_of(required: Mapping[str, str]) -> str:
+    """Return the label selector that finds the objects with these labels; "" for none."""
+    return ",".join(f"{name}={value}" for name, value in required.items())
 
 
 def sandbox_id(metadata: RawObject, key: Key, label: str) -> str:

@@ -35,6 +35,8 @@ class Kruise:
 
     name = NAME
     resource = RESOURCE
+    required_labels = base.NO_LABELS
+    by_service = False
 
     def route(self, raw: base.RawObject) -> Route:
         """Judge an object; raise MalformedObject where it cannot be judged."""

@@ -21,6 +21,8 @@ class Native:
 
     name = NAME
     resource = RESOURCE
+    required_labels = base.NO_LABELS
+    by_service = False
 
     def __init__(self, *, local: bool = False) -> None:
         """With `local`, sandboxes are processes that share one loopback address.

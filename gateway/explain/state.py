@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from gateway.dialects import base
+from gateway.dialects.deployment import SERVICE
 from gateway.explain.case import Case, plain
 from gateway.sandbox.model import State
 from gateway.sandbox.policy import Verdict, outcome
@@ -45,9 +46,23 @@ def told_state(case: Case) -> Iterator[str]:
     if route.reason:
         yield f"reason: {REASONS.get(route.reason, plain(route.reason))}"
     yield from _expiry(case)
+    yield from _place(route)
     yield f"id {plain(route.id)}, uid {plain(route.uid)}"
     if case.raw is not None:
         yield from _read(case, case.raw)
+
+
+def _place(route: Route) -> Iterator[str]:
+    """Tell whose word its address is, where that is not its own."""
+    if (backing := route.backing) is None:
+        return
+    endpoints = f"the ready endpoints of Service {plain(backing.service)}"
+    if backing.named:
+        yield f"its address is that of Service {plain(backing.service)}; if headless, {endpoints}"
+    else:
+        yield f"its address comes from {endpoints} (of its own name; {SERVICE} names another)"
+    if backing.available and route.address is None:
+        yield "its pods are available, but that Service gives no ready address"
 
 
 def _expiry(case: Case) -> Iterator[str]:
@@ -59,9 +74,8 @@ def _expiry(case: Case) -> Iterator[str]:
 
 def _read(case: Case, raw: RawObject) -> Iterator[str]:
     """Tell what the judgement was made from."""
-    phase = base.text(base.section(raw, "status"), "phase", "status")
     wanted = "Running" if case.dialect.wake_patch(raw, case.now) is None else "Paused"
-    yield f"wanted {wanted}, reported phase {plain(phase) if phase else '(none)'}"
+    yield f"wanted {wanted}, {_reported(case, base.section(raw, 'status'))}"
     generation = base.section(raw, "metadata").get("generation")
     observed = base.section(raw, "status").get("observedGeneration")
     if behind := _behind(observed, generation):
@@ -70,6 +84,14 @@ def _read(case: Case, raw: RawObject) -> Iterator[str]:
     if isinstance(pause_time, str):
         yield f"its own controller pauses it at {plain(pause_time)} (spec.pauseTime)"
     yield from _conditions(raw)
+
+
+def _reported(case: Case, status: RawObject) -> str:
+    if case.dialect.by_service:
+        counts = (status.get(name) or 0 for name in ("replicas", "availableReplicas"))
+        return "reported {} replicas, of which {} are available".format(*counts)
+    phase = base.text(status, "phase", "status")
+    return f"reported phase {plain(phase) if phase else '(none)'}"
 
 
 def _behind(observed: object, generation: object) -> str | None:

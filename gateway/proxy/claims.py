@@ -3,6 +3,10 @@
 The address of a pod that is gone is given to another one within seconds, and the news of the one's
 end may come later than that of the other's beginning (two watches, a slow controller). Between
 them the registry has both at that address, and a request for the first would reach the second.
+
+The API itself may have both there, while the first one's controller is slow. So its word for the
+first is taken only after a while in which it could have been taken back: pods that share an address
+in truth, as those in the network of their node do, lose that time once, each time one joins them.
 """
 
 from __future__ import annotations
@@ -26,13 +30,19 @@ if TYPE_CHECKING:
 #: Pairs of lives that are known to share an address, as pods in the network of their node do.
 REMEMBERED: Final = 4096
 
+#: How often an address in doubt is looked up, in seconds.
+LOOK_AGAIN: Final = 0.5
+
 
 class Claims:
     """Who may be dialled at an address that several sandboxes claim."""
 
-    def __init__(self, registry: Registry, read: Read) -> None:
+    def __init__(self, registry: Registry, read: Read, doubt: float = 0.0) -> None:
+        """`doubt`: seconds from a rival's claim on in which the API's word is not taken."""
         self._registry = registry
         self._read = read
+        self._doubt = doubt
+        self._noticed: OrderedDict[tuple[str, str], float] = OrderedDict()
         self._confirmed: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._reading: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -50,21 +60,35 @@ class Claims:
         """
         lock = self._reading.setdefault(route.incarnation, asyncio.Lock())
         async with lock:
-            rival = self._rival(route)
-            if rival is None or self.stands(route):
-                return
-            try:
-                fresh = await self._read(route.key, route.uid)
-            except ObjectGone as error:
-                raise WakeFailed("The sandbox was deleted while the request waited.") from error
-            except ClusterError as error:
-                raise SandboxUnreachable(
-                    "The sandbox's address may have gone to another one, and the Kubernetes API "
-                    "cannot be asked."
-                ) from error
-            self._registry.apply(fresh)
-            if (fresh.incarnation, fresh.address) == (route.incarnation, route.address):
-                self._confirm(route.incarnation, rival.incarnation)
+            while (rival := self._rival(route)) is not None and not self.stands(route):
+                fresh = await self._look_up(route)
+                self._registry.apply(fresh)
+                if (fresh.incarnation, fresh.address) != (route.incarnation, route.address):
+                    return
+                doubt = self._doubt_left(route.incarnation, rival.incarnation)
+                if doubt <= 0.0:
+                    self._confirm(route.incarnation, rival.incarnation)
+                else:
+                    await asyncio.sleep(min(doubt, LOOK_AGAIN))
+
+    async def _look_up(self, route: Route) -> Route:
+        try:
+            return await self._read(route.key, route.uid)
+        except ObjectGone as error:
+            raise WakeFailed("The sandbox was deleted while the request waited.") from error
+        except ClusterError as error:
+            raise SandboxUnreachable(
+                "The sandbox's address may have gone to another one, and the Kubernetes API "
+                "cannot be asked."
+            ) from error
+
+    def _doubt_left(self, incarnation: str, rival: str) -> float:
+        """Return for how long, in seconds, the API's word for a claim is not taken yet."""
+        now = asyncio.get_running_loop().time()
+        since = self._noticed.setdefault((incarnation, rival), now)
+        if len(self._noticed) > REMEMBERED:
+            self._noticed.popitem(last=False)
+        return since + self._doubt - now
 
     def _rival(self, route: Route) -> Route | None:
         """Return who has claimed the route's address more recently than the route itself."""
@@ -72,6 +96,7 @@ class Claims:
         return None if holder is None or holder.key == route.key else holder
 
     def _confirm(self, incarnation: str, rival: str) -> None:
+        self._noticed.pop((incarnation, rival), None)
         self._confirmed[incarnation, rival] = None
         if len(self._confirmed) > REMEMBERED:
             self._confirmed.popitem(last=False)

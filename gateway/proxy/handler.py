@@ -13,6 +13,7 @@ from gateway.proxy.reach import Journey
 from gateway.proxy.request import CLOSED, KEPT, Done, Request
 from gateway.proxy.retry import may_send_again
 from gateway.sandbox.errors import GatewayError, InvalidTarget, UpstreamReset
+from gateway.telemetry.tracing import NO_SPAN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,7 +107,7 @@ class Proxy:
         self._pool.give_back(exchange.upstream, now)
         if isinstance(error, UpstreamReset) and may_repeat(request, exchange):
             request.again = True
-            self._journal.forget()
+            self._journal.forget(request)
             request.connection.hand_over(request)
             return
         if error is None:
@@ -203,7 +204,7 @@ class Proxy:
         await self._admission.prepare(head, self._clock())
         admitted = self._admission.admit(head, targets, self._clock())
         request.admitted = admitted
-        journey = Journey(head, request.body, admitted)
+        journey = Journey(head, request.body, admitted, request.span)
         while True:
             upstream = await self._reach(request, journey)
             extra = _cold_start(journey) if journey.cold else b""
@@ -249,6 +250,8 @@ class Proxy:
             )
             if host and not passed_on:
                 head.findings.sent = sent
+        if request.span is not NO_SPAN:
+            sent = headers.with_lines(sent, request.span.lines)  # new each time: not remembered
         return headers.upstream_head(head.method, target, sent)
 
 

@@ -67,6 +67,11 @@ def upstream_fields(head: RequestHead, host: bytes, peer: Peer, passed_on: list[
     )
 
 
+def with_lines(fields: bytes, more: bytes) -> bytes:
+    """Return a whole header section with more lines at its end."""
+    return b"%b%b\r\n" % (fields[:-2], more)
+
+
 def _without_named(lines: list[bytes], connection: list[bytes]) -> list[bytes]:
     """Return the lines less those that Connection names; framing and Host are not among them."""
     named = {token.strip().lower() for token in b",".join(connection).split(b",")}

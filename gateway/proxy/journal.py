@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from gateway.proxy.request import ANSWERED, BROKEN, GONE, LOCAL
 from gateway.sandbox.errors import GatewayError
 from gateway.telemetry.access_log import MAX_PATH
+from gateway.telemetry.tracing import NO_SPAN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,7 +50,7 @@ class Journal:
         self.in_flight += 1
         request.began = self._loop.time()
 
-    def forget(self) -> None:
+    def forget(self, request: Request) -> None:  # noqa: ARG002 - for who overrides it
         """Undo one `begin`: the request is begun anew."""
         self.in_flight -= 1
 
@@ -89,4 +90,6 @@ def _record(request: Request, seconds: float) -> dict[str, Any]:
         record["port"] = admitted.port
     if request.wake_seconds is not None:
         record["wake_ms"] = round(request.wake_seconds * 1000, 3)
+    if request.span is not NO_SPAN:
+        record["trace_id"] = request.span.trace_id
     return record

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, cast
 
 from gateway.proxy.admission import Admission
@@ -15,6 +15,7 @@ from gateway.proxy.listener import Listener
 from gateway.proxy.memory import Memory
 from gateway.proxy.reach import ReachConfig, Reacher
 from gateway.proxy.target import TargetReader
+from gateway.proxy.traces import TracedJournal
 from gateway.sandbox.model import State
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from gateway.sandbox.registry import Registry
     from gateway.telemetry.access_log import AccessLog
     from gateway.telemetry.instruments import Instruments
+    from gateway.telemetry.tracing import Tracer
     from gateway.tls.server import TlsServer
     from gateway.upstream.pool import Pool
 
@@ -65,21 +67,28 @@ class DataPlane:
         synced: Callable[[], bool],
         clock: Callable[[], float],
         login: Login | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         """`read` asks the API for a sandbox. `synced`: whether the registry is complete.
 
         `clock` tells epoch seconds. Without `tls`, clients speak plain HTTP; with `login`,
-        browsers may exchange a token for a cookie.
+        browsers may exchange a token for a cookie; with `tracer`, requests are traced.
         """
         self._pool = pool
-        self._journal = Journal(instruments, access_log, clock)
-        reacher = Reacher(registry, pool, waker, Claims(registry, read), config.reach, clock)
+        front = config.front
+        if tracer is None:
+            self._journal = Journal(instruments, access_log, clock)
+        else:
+            self._journal = TracedJournal(instruments, access_log, clock, tracer)
+            front = replace(front, special_names=front.special_names | tracer.field_names)
+        claims = Claims(registry, read, config.reach.address_doubt)
+        reacher = Reacher(registry, pool, waker, claims, config.reach, clock)
         targets = TargetReader(config.targets)
         admission = Admission(registry, authenticator, synced, login, targets.names_by_host)
         proxy = Proxy(targets, admission, reacher, pool, self._journal, config.proxy, clock, login)
-        memory = Memory(config.front.max_buffered, instruments)
-        self._front = Front(proxy.begin, proxy.handle, config.front, memory)
-        most = config.front.max_connections
+        memory = Memory(front.max_buffered, instruments)
+        self._front = Front(proxy.begin, proxy.handle, front, memory)
+        most = front.max_connections
         self._listener = Listener(
             self._front, tls, room=lambda: most - len(self.client_connections)
         )

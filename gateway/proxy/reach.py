@@ -19,6 +19,7 @@ from gateway.sandbox.errors import (
     WakeFailed,
 )
 from gateway.sandbox.policy import NeverWake, Verdict, outcome
+from gateway.telemetry.tracing import NO_SPAN, Span, failure_of
 from gateway.upstream.pool import DialRefused
 
 if TYPE_CHECKING:
@@ -38,12 +39,20 @@ if TYPE_CHECKING:
 _PAUSE_MIN: Final = 0.005
 _PAUSE_MAX: Final = 0.1
 
+#: How dialling ends whose sandbox turns out to sleep.
+NOT_RUNNING: Final = "not_running"
+
 
 class Waker(Protocol):
     """Brings sandboxes to running; `gateway.wake.waker` is the one."""
 
-    async def ready(self, route: Route, *, timeout: float, held_bytes: int = 0) -> object:
-        """Return when the sandbox with this uid runs; raise a GatewayError."""
+    async def ready(
+        self, route: Route, *, timeout: float, held_bytes: int = 0, span: Span = NO_SPAN
+    ) -> object:
+        """Return when the sandbox with this uid runs; raise a GatewayError.
+
+        `span` is that of who waits.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +61,8 @@ class ReachConfig:
 
     `wait_timeout`: how long one request waits for a wake; `dial_timeout`: how long a refusing
     port is tried; `port_retry_timeout`: the same right after a wake; `page_after`: how long a
-    browser waits until it is shown that it does, 0: for all of the wait.
+    browser waits until it is shown that it does, 0: for all of the wait; `address_doubt`: how long
+    the API is not believed that a sandbox is still where another one claims to be (`claims`).
     """
 
     never_wake: NeverWake = field(default_factory=NeverWake)
@@ -60,6 +70,7 @@ class ReachConfig:
     dial_timeout: float = 5.0
     port_retry_timeout: float = 10.0
     page_after: float = 5.0
+    address_doubt: float = 0.0
 
 
 @dataclass(slots=True)
@@ -69,10 +80,13 @@ class Journey:
     head: RequestHead
     body: RequestBody
     admitted: Admitted
+    span: Span = NO_SPAN
     wake_seconds: float | None = None
     probe_seconds: float = 0.0
     _dial_until: float | None = None
     _pause: float = _PAUSE_MIN
+    _dialling: Span | None = None
+    _dials: int = 0
 
     @property
     def cold(self) -> bool:
@@ -84,6 +98,19 @@ class Journey:
         self.wake_seconds = (self.wake_seconds or 0.0) + seconds
         self._dial_until = None
         self._pause = _PAUSE_MIN
+
+    def dials(self) -> None:
+        """Count one more attempt to connect."""
+        if self._dialling is None:
+            self._dialling = self.span.child("dial")
+        self._dials += 1
+
+    def dialled(self, failure: str | None = None) -> None:
+        """Count the attempts to connect, if there were any, as over."""
+        if self._dialling is not None:
+            self._dialling.note({"gateway.dial.attempts": self._dials})
+            self._dialling.end(failure)
+            self._dialling, self._dials = None, 0
 
     def until_page(self, config: ReachConfig) -> float | None:
         """Return for how long this waits before it is shown that it does; None: it never is."""
@@ -129,6 +156,15 @@ class Reacher:
 
     async def reach(self, journey: Journey) -> UpstreamConnection:
         """Return a connection to the admitted sandbox; raise a GatewayError."""
+        try:
+            connection = await self._find(journey)
+        except BaseException as error:
+            journey.dialled(failure_of(error))
+            raise
+        journey.dialled()
+        return connection
+
+    async def _find(self, journey: Journey) -> UpstreamConnection:
         port = journey.admitted.port
         while True:
             route = self._current(journey.admitted.route)
@@ -136,6 +172,7 @@ class Reacher:
             if not isinstance(verdict, Verdict):
                 raise verdict
             if verdict is not Verdict.FORWARD:
+                journey.dialled(NOT_RUNNING)
                 await self._wait(journey, route, verdict)
                 continue
             connection = self._pool.take(route, port) or await self._dial(route, port, journey)
@@ -183,7 +220,9 @@ class Reacher:
         held = journey.head.size + journey.body.kept_bytes
         try:
             async with asyncio.timeout(journey.until_page(self._config)):
-                await self._waker.ready(route, timeout=max(patience, 0.0), held_bytes=held)
+                await self._waker.ready(
+                    route, timeout=max(patience, 0.0), held_bytes=held, span=journey.span
+                )
         except TimeoutError:
             raise StillWaking from None
         journey.woke(self._loop.time() - began)
@@ -203,6 +242,7 @@ class Reacher:
         if not self._claims.stands(route):
             await self._claims.settle(route)
             return None
+        journey.dials()
         try:
             connection = await self._pool.connect(route, port)
         except DialRefused as refused:

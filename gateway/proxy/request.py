@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from gateway.telemetry.tracing import NO_SPAN
+
 if TYPE_CHECKING:
     import asyncio
 
@@ -12,6 +14,7 @@ if TYPE_CHECKING:
     from gateway.proxy.client import Connection
     from gateway.proxy.message import RequestHead
     from gateway.sandbox.errors import GatewayError
+    from gateway.telemetry.tracing import Span
 
 
 class Done:
@@ -65,6 +68,7 @@ class Request:
         "head",
         "outcome",
         "reason",
+        "span",
         "status",
         "wake_seconds",
     )
@@ -85,6 +89,7 @@ class Request:
         self.wake_seconds: float | None = None
         self.outcome = BROKEN
         self.reason = ""
+        self.span: Span = NO_SPAN
         self.status = self.bytes_up = self.bytes_down = 0
         self._task = task
 

@@ -85,6 +85,20 @@ class Problem(msgspec.Struct, frozen=True, gc=False):
     message: str
 
 
+class Backing(msgspec.Struct, frozen=True, gc=False):
+    """The Service that tells where a workload is, for an API whose objects do not tell it.
+
+    `named`: the object names it, and its own address will do; else only its endpoints will.
+    `available`: the workload takes requests, wherever that is. `life` tells one life of it from the
+    next where no pod does.
+    """
+
+    service: str
+    named: bool
+    available: bool
+    life: str
+
+
 NO_WAKE = WakePolicy()
 
 
@@ -94,7 +108,9 @@ class Route(msgspec.Struct, frozen=True, gc=False):
     `incarnation` names one life of the workload: connections of one incarnation never serve
     another. `address` is set only where the workload answers there now. `ports` None means any.
     `tls` None means that no port speaks TLS. `requires_jwt`: no other credential will do.
-    `version` is the object's resourceVersion. `reason` explains blocked and dead.
+    `version` is the object's resourceVersion. `reason` explains blocked and dead. `backing` None
+    means that the object itself gives the address; else it came from another one, whose
+    resourceVersion is `address_version`.
     """
 
     key: Key
@@ -113,6 +129,8 @@ class Route(msgspec.Struct, frozen=True, gc=False):
     problems: tuple[Problem, ...] = ()
     tls: UpstreamTls | None = None
     requires_jwt: bool = False
+    backing: Backing | None = None
+    address_version: int | None = None
 
     def state_at(self, now: float) -> State:
         """Return the state at `now`: time passes without events, so expiry is judged here."""

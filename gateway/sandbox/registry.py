@@ -8,13 +8,14 @@ right whatever order news arrives in:
 - a deletion fences: news of that uid from before it is dropped, however late it arrives;
 - a complete list replaces: what it lacks is deleted, unless it is known to be newer than the list;
 - two live sandboxes that answer to one name make that name ambiguous: neither is found by it;
-- of several that run at one address, the one with the newest news holds it.
+- of several that run at one address, the one with the newest news of being there holds it;
+- where an address is another object's to tell, its news amends the route without being older or
+  newer: only what was made of the very route that is known may take that one's place.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from operator import attrgetter
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from gateway.sandbox.errors import AmbiguousTarget, SandboxNotFound
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 #: Deletions remembered. An event that is later than this many deletions could revive a sandbox
 #: until the next list; a watch is never that late.
 FENCES: Final = 16_384
-
-_VERSION: Final = attrgetter("version")
 
 NameT = TypeVar("NameT", str, tuple[str, str])
 
@@ -74,7 +73,7 @@ class _Index(Generic[NameT]):
     def newest(self, name: NameT) -> Route | None:
         entry = self._entries.get(name)
         if isinstance(entry, dict):
-            return max(entry.values(), key=_VERSION)
+            return max(entry.values(), key=_claimed_at)
         return entry
 
     def ambiguous(self) -> Iterator[tuple[Key, ...]]:
@@ -145,6 +144,16 @@ class Registry:
             self._remove(known, route.version)
             known = None
         if known is not None and route.version <= known.version:
+            return False
+        self._put(known, route)
+        return True
+
+    def amend(self, known: Route, route: Route) -> bool:
+        """Put `route` in the place of the route that it was made of; False if that is not there.
+
+        Both are of one state of one object. So `apply` has nothing to order them by.
+        """
+        if self._routes.get(known.key) is not known:
             return False
         self._put(known, route)
         return True
@@ -224,6 +233,10 @@ class Registry:
     def _tell(self, before: Route | None, after: Route | None) -> None:
         for listener in self._listeners:
             listener(before, after)
+
+
+def _claimed_at(route: Route) -> int:
+    return route.version if route.address_version is None else route.address_version
 
 
 def _is_within(key: Key, dialect: str, namespace: str | None) -> bool:

@@ -27,6 +27,8 @@ class DialectName(Enum):
     NATIVE = "native"
     KRUISE = "kruise"
     AGENT_SANDBOX = "agent-sandbox"
+    DEPLOYMENT = "deployment"
+    STATEFUL_SET = "statefulset"
 
 
 class LogLevel(Enum):

@@ -68,7 +68,7 @@ def duration(*, zero: bool = False) -> Kind[float]:
     """Seconds, written like 90s; with `zero`, 0s is allowed and means "not at all"."""
 
     def parse(value: object) -> float:
-        text = _number_as_text(value)
+        text = number_as_text(value)
         if re.fullmatch(r"\d+(\.\d+)?", text, re.ASCII) and float(text) > 0:
             raise Refused(f"a bare number has no unit: did you mean {text}s?")
         seconds = 0.0 if zero and text == "0" else _go_duration(text)
@@ -107,7 +107,7 @@ def size(*, zero: bool = False) -> Kind[int]:
     """Bytes, written like 64KiB; a bare number is bytes; with `zero`, 0 means "unlimited"."""
 
     def parse(value: object) -> int:
-        match = _SIZE.fullmatch(_number_as_text(value))
+        match = _SIZE.fullmatch(number_as_text(value))
         if match is None:
             raise Refused("")
         amount, unit = int(match[1]), match[2]
@@ -136,7 +136,7 @@ def integer(low: int, high: int) -> Kind[int]:
     """A whole number within bounds, both included."""
 
     def parse(value: object) -> int:
-        text = _number_as_text(value)
+        text = number_as_text(value)
         if re.fullmatch(r"-?\d{1,18}", text, re.ASCII) is None or not low <= int(text) <= high:
             raise Refused("")
         return int(text)
@@ -148,7 +148,7 @@ def rate() -> Kind[float]:
     """How often per second: a number over 0."""
 
     def parse(value: object) -> float:
-        text = _number_as_text(value)
+        text = number_as_text(value)
         if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text, re.ASCII) is None or float(text) == 0:
             raise Refused("")
         return float(text)
@@ -390,7 +390,7 @@ def is_port(text: str) -> bool:
     return re.fullmatch(r"[1-9]\d{0,4}", text, re.ASCII) is not None and int(text) <= 65535
 
 
-def _number_as_text(value: object) -> str:
+def number_as_text(value: object) -> str:
     """Return what YAML may have read as a number as the text that it was."""
     if isinstance(value, bool) or (isinstance(value, float) and not math.isfinite(value)):
         raise Refused("")

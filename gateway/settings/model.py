@@ -6,57 +6,46 @@ variable. Defaults are written as a user would write them. The reference is rend
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.settings import kinds
-from gateway.settings.choices import AuthMode, DialectName, LogFormat, LogLevel, TargetScheme
-from gateway.settings.kinds import HostTarget, ListenAddress, Network
-
-# ---- types --------------------------------------------------------------------------------------
-
-Duration = Annotated[float, kinds.duration()]
-DurationOrZero = Annotated[float, kinds.duration(zero=True)]
-Size = Annotated[int, kinds.size()]
-SizeOrZero = Annotated[int, kinds.size(zero=True)]
-Count = Annotated[int, kinds.integer(1, 10_000_000)]
-CountOrZero = Annotated[int, kinds.integer(0, 10_000_000)]
-Rate = Annotated[float, kinds.rate()]
-Port = Annotated[int, kinds.integer(1, 65535)]
-Switch = Annotated[bool, kinds.switch()]
-Listen = Annotated[ListenAddress, kinds.listen_address()]
-Networks = Annotated[tuple[Network, ...], kinds.many(kinds.network())]
-# RFC 9110 §5.6.2: a field name is a token.
-Header = Annotated[str, kinds.matching(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", "a header field name")]
-_METHOD = kinds.matching(r"[A-Z][A-Z-]*", "a method in upper case, such as HEAD")
-Methods = Annotated[tuple[str, ...], kinds.many(_METHOD)]
-_PATH = kinds.matching(r"/[!-~]*", "a path that begins with a slash")
-Paths = Annotated[tuple[str, ...], kinds.many(_PATH)]
-_PHRASE = kinds.matching(r"[ -~]+", "a part of a User-Agent, such as kube-probe/")
-Phrases = Annotated[tuple[str, ...], kinds.many(_PHRASE)]
-_SUFFIX = kinds.matching(kinds.HOSTNAME, "a DNS name such as sandboxes.example.com", lower=True)
-Suffixes = Annotated[tuple[str, ...], kinds.many(_SUFFIX)]
-Hosts = Annotated[dict[str, HostTarget], kinds.host_map()]
-Namespace = Annotated[str, kinds.matching(kinds.LABEL, "a namespace's name")]
-_NAMESPACE = kinds.matching(kinds.LABEL, "a namespace's name")
-Namespaces = Annotated[tuple[str, ...], kinds.many(_NAMESPACE)]
-Prefix = Annotated[str, kinds.matching(r"(/[A-Za-z0-9._~-]+)+", "a path such as /kruise")]
-Text = Annotated[str, kinds.matching(r"[ -~]*", "plain text")]
-OptionalText = Annotated[str | None, kinds.optional(kinds.matching(r"[!-~ ]+", "plain text"))]
-_FILE = kinds.file_path()
-# Hidden: whoever writes the secret itself where its file belongs must not read it in a log.
-_SECRET_FILE = kinds.file_path(hidden=True)
-File = Annotated[Path | None, kinds.optional(_FILE)]
-Place = Annotated[str | None, kinds.optional(kinds.url_or_file())]
-Parameter = Annotated[str, kinds.matching(r"[A-Za-z0-9_.~-]+", "the name of a query parameter")]
-SecretFile = Annotated[Path | None, kinds.optional(_SECRET_FILE)]
-Schemes = Annotated[tuple[TargetScheme, ...], kinds.many(kinds.choice(TargetScheme), at_least=1)]
-Dialects = Annotated[tuple[DialectName, ...], kinds.many(kinds.choice(DialectName), at_least=1)]
-Auth = Annotated[AuthMode, kinds.choice(AuthMode)]
-Level = Annotated[LogLevel, kinds.choice(LogLevel)]
-Format = Annotated[LogFormat, kinds.choice(LogFormat)]
+from gateway.settings.types import (  # noqa: TC001 - pydantic reads them when it runs
+    Auth,
+    Collector,
+    Count,
+    CountOrZero,
+    Dialects,
+    Duration,
+    DurationOrZero,
+    File,
+    Format,
+    Header,
+    Hosts,
+    Level,
+    Listen,
+    Methods,
+    Namespace,
+    Namespaces,
+    Networks,
+    OptionalText,
+    Parameter,
+    Paths,
+    Phrases,
+    Place,
+    Port,
+    Prefix,
+    Rate,
+    Schemes,
+    SecretFile,
+    Share,
+    Size,
+    SizeOrZero,
+    Suffixes,
+    Switch,
+    Text,
+)
 
 
 def _knob(default: object, meaning: str) -> Any:
@@ -68,9 +57,6 @@ class Group(BaseModel):
     """Settings that belong together; the docstring is their heading in the reference."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
-
-
-# ---- the knobs ----------------------------------------------------------------------------------
 
 
 class Listeners(Group):
@@ -232,6 +218,9 @@ class Upstream(Group):
         "How long a port that refuses is tried for one request; after a wake port_retry_timeout "
         "is what counts.",
     )
+    address_doubt: DurationOrZero = _knob(
+        "10s", "How long a sandbox is not dialled at an address that another one claims since."
+    )
     upstream_dead_after: Duration = _knob(
         "60s",
         "Silence of a sandbox's machine, which TCP probes, after which its connections are broken: "
@@ -339,18 +328,29 @@ class Cluster(Group):
     watch_idle_timeout: Duration = _knob("90s", "Silence after which a watch counts as broken.")
     kube_request_timeout: Duration = _knob("10s", "One request to the Kubernetes API.")
     stale_after: Duration = _knob(
-        "5m", "Time without contact to the Kubernetes API after which the gateway is unready."
+        "5m", "Time without contact to the Kubernetes API after which routes count as stale."
+    )
+    unready_when_stale: Switch = _knob(
+        "true",
+        "Whether stale routes make the gateway unready, since an address may be another's by then. "
+        "Without it, running sandboxes are served through any loss of the API.",
     )
 
 
 class Operation(Group):
-    """Shutdown and logs"""
+    """Shutdown, logs and traces"""
 
     drain_delay: DurationOrZero = _knob(
         "5s", "From SIGTERM (unready at once) to the refusal of new connections."
     )
     drain_timeout: DurationOrZero = _knob("60s", "How long requests in flight may then take.")
     access_log: Switch = _knob("true", "Write one line for each request.")
+    trace_endpoint: Collector = _knob(
+        None, "URL of an OpenTelemetry collector that takes traces by OTLP/HTTP. Without one: none."
+    )
+    trace_sample_ratio: Share = _knob(
+        "1", "Part of the requests that is traced, of those whose client has not decided that."
+    )
     log_level: Level = _knob("info", "Least level of the gateway's own log.")
     log_format: Format = _knob("json", "How a log line is written.")
 
@@ -363,8 +363,7 @@ class Settings(
 
 #: In the order of the reference.
 GROUPS: Final[tuple[type[Group], ...]] = (
-    Listeners, Targets, Credentials, Requests, Upstream, Waking, Pages, Cluster,
-    Operation,
+    Listeners, Targets, Credentials, Requests, Upstream, Waking, Pages, Cluster, Operation,
 )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from gateway.sandbox.model import Key, Route
+    from gateway.telemetry.tracing import Span
 
     #: Told how a call ended: the route, or what was raised.
     Done = Callable[[Route | BaseException], None]
@@ -48,9 +49,12 @@ class Calls:
         """Begin to read an object; the task is returned to be cancelled, not to be awaited."""
         return self._begin(self._read(key, uid), done)
 
-    def patch(self, key: Key, uid: str, done: Done) -> None:
-        """Begin to patch an object, after any patch of the same uid that is still under way."""
-        task = self._begin(self._patch(key, uid, self._patches.get(uid)), done)
+    def patch(self, key: Key, uid: str, done: Done, wake: Span) -> None:
+        """Begin to patch an object, after any patch of the same uid that is still under way.
+
+        `wake` is the span that the patch is a part of.
+        """
+        task = self._begin(self._patch(key, uid, self._patches.get(uid), wake), done)
         self._patches[uid] = task
         task.add_done_callback(lambda ended: self._forget(uid, ended))
 
@@ -75,10 +79,13 @@ class Calls:
     async def _read(self, key: Key, uid: str) -> Route:
         return await self._writer.read(key, uid)
 
-    async def _patch(self, key: Key, uid: str, earlier: asyncio.Task[Route] | None) -> Route:
+    async def _patch(
+        self, key: Key, uid: str, earlier: asyncio.Task[Route] | None, wake: Span
+    ) -> Route:
         if earlier is not None:
             await asyncio.wait({earlier})
-        return await self._writer.wake(key, uid)
+        with wake.child("patch"):
+            return await self._writer.wake(key, uid)
 
     def _ended(self, task: asyncio.Task[Route], done: Done) -> None:
         self._tasks.discard(task)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from gateway.sandbox.errors import Conflict, GatewayError, NotReady
 from gateway.sandbox.model import Route
+from gateway.telemetry.tracing import NO_SPAN, Span, of_sandbox
 from gateway.wake import episode as machine
 from gateway.wake import messages
 from gateway.wake.calls import Calls
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.sandbox.registry import Registry
+    from gateway.telemetry.tracing import Tracer
     from gateway.wake.calls import SandboxWriter
     from gateway.wake.config import WakeConfig
 
@@ -45,7 +47,7 @@ _SLOWEST_PACE: Final = 1.5
 
 @dataclass(slots=True, eq=False)
 class Run:
-    """An episode under way: its state, who waits, its timer and the read in flight.
+    """An episode under way: its state, who waits, its timer, the read in flight, patches begun.
 
     `epoch` is the wall clock's value at loop time 0, taken once: an episode's time then goes on
     evenly, whatever is done to the wall clock.
@@ -53,10 +55,12 @@ class Run:
 
     episode: machine.Episode
     epoch: float
+    span: Span
     waiters: dict[Waiter, None] = field(default_factory=dict)
     timer: asyncio.TimerHandle | None = None
     timer_due: float | None = None
     read: asyncio.Task[Route] | None = None
+    attempts: int = 0
 
 
 class Driver:
@@ -69,8 +73,10 @@ class Driver:
         config: WakeConfig,
         counters: WakeCounters,
         clock: Callable[[], float],
+        tracer: Tracer | None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
+        self._tracer = tracer
         self._registry = registry
         self._config = config
         self._counters = counters
@@ -82,8 +88,11 @@ class Driver:
         self.runs: dict[str, Run] = {}
         self.breaker = Breaker(config)
 
-    def join(self, route: Route, waiter: Waiter) -> Run:
-        """Let the waiter wait for this sandbox, in an episode that is begun if there is none."""
+    def join(self, route: Route, waiter: Waiter, cause: Span) -> Run:
+        """Let the waiter wait for this sandbox, in an episode that is begun if there is none.
+
+        `cause` is the span of the request that waits.
+        """
         run = self.runs.get(route.uid)
         if run is not None:
             run.waiters[waiter] = None
@@ -91,9 +100,17 @@ class Driver:
         now = self._clock()
         pace = random.uniform(1.0, _SLOWEST_PACE)  # noqa: S311 - spreads load, hides nothing
         first, commands = machine.begin(self._config, route, now, pace)
-        run = self.runs[route.uid] = Run(first, now - self._loop.time(), {waiter: None})
+        span = self._span(route, cause)
+        run = self.runs[route.uid] = Run(first, now - self._loop.time(), span, {waiter: None})
         self._do(run, commands)
         return run
+
+    def _span(self, route: Route, cause: Span) -> Span:
+        if self._tracer is None:
+            return NO_SPAN
+        span = self._tracer.wake(cause)
+        span.note(of_sandbox(route))
+        return span
 
     async def close(self) -> None:
         """Answer all waiters with NotReady and end all that is under way."""
@@ -176,7 +193,8 @@ class Driver:
                 case messages.Order.WITHDRAW:
                     self._budget.withdraw(key.namespace, uid)
                 case messages.Order.PATCH:
-                    self._calls.patch(key, uid, partial(self._patched, run))
+                    run.attempts += 1
+                    self._calls.patch(key, uid, partial(self._patched, run), run.span)
                 case messages.Order.READ:
                     self._stop_reading(run)
                     run.read = self._calls.read(key, uid, partial(self._reread, run))
@@ -224,6 +242,8 @@ class Driver:
             run.timer.cancel()
         self._stop_reading(run)
         self._counters.ended(ending)
+        run.span.note({"gateway.outcome": ending.value, "gateway.wake.attempts": run.attempts})
+        run.span.end(None if ending is Ending.WOKEN else ending.value)
         for waiter in run.waiters:
             if not waiter.done():
                 waiter.set_result(result if isinstance(result, Route) else again(result))

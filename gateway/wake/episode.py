@@ -237,12 +237,19 @@ def _hear(episode: Episode, route: Route | None, now: float) -> Step:
     """Take news that nobody asked for."""
     if route is None or route.uid != episode.uid:
         return _fail(episode, WakeFailed(_GONE), now)
-    if route.version <= episode.route.version:
+    if not _is_news(route, episode.route):
         return episode, ()
     episode = replace(episode, route=route)
     if _move(route, now) in _HELD_BACK[episode.phase]:
         return episode, ()
     return _follow(episode, now)
+
+
+def _is_news(route: Route, known: Route) -> bool:
+    """Return whether a route tells more than the known one: where its workload is now, perhaps."""
+    if route.version == known.version and route.backing is not None:
+        return route != known
+    return route.version > known.version
 
 
 def _see(episode: Episode, route: Route, now: float) -> Step:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.sandbox.errors import GatewayError, NotReady, WakeFailed, WakeOverloaded
 from gateway.sandbox.policy import Verdict, outcome
+from gateway.telemetry.tracing import NO_SPAN
 from gateway.wake.counters import WakeCounters
 from gateway.wake.driver import Driver
 from gateway.wake.episode import Phase, Trouble, overdue
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from gateway.sandbox.model import Route
     from gateway.sandbox.registry import Registry
     from gateway.telemetry.instruments import Instruments
+    from gateway.telemetry.tracing import Span, Tracer
     from gateway.wake.calls import SandboxWriter
     from gateway.wake.config import WakeConfig
     from gateway.wake.driver import Run, Waiter
@@ -73,24 +75,31 @@ class Waker:
         config: WakeConfig,
         instruments: Instruments,
         clock: Callable[[], float] = time.time,
+        tracer: Tracer | None = None,
     ) -> None:
-        """`clock` gives seconds since the epoch, as the routes' expiry does."""
+        """`clock` gives seconds since the epoch, as the routes' expiry does.
+
+        With `tracer`, wakes are traced.
+        """
         self._loop = asyncio.get_running_loop()
         self._registry = registry
         self._config = config
         self._clock = clock
         self._counters = WakeCounters(instruments)
-        self._driver = Driver(registry, writer, config, self._counters, clock)
+        self._driver = Driver(registry, writer, config, self._counters, clock, tracer)
         self._places = Places(config)
         self._closed = False
         self._show(instruments)
 
-    async def ready(self, route: Route, *, timeout: float, held_bytes: int = 0) -> Ready:
+    async def ready(
+        self, route: Route, *, timeout: float, held_bytes: int = 0, span: Span = NO_SPAN
+    ) -> Ready:
         """Wait until the sandbox with this route's uid runs, for at most `timeout` seconds.
 
-        `held_bytes` is about what the request holds in memory meanwhile. Raises the GatewayError
-        to answer with: that of the policy table if there is nothing to wait for, WakeFailed,
-        WakeTimeout, WakeOverloaded, SandboxNotWakeable, or NotReady once closed.
+        `held_bytes` is about what the request holds in memory meanwhile, `span` its own span.
+        Raises the GatewayError to answer with: that of the policy table if there is nothing to
+        wait for, WakeFailed, WakeTimeout, WakeOverloaded, SandboxNotWakeable, or NotReady once
+        closed.
         """
         known = self._registry.get(route.key)
         if known is None or known.uid != route.uid:
@@ -102,7 +111,7 @@ class Waker:
             raise verdict
         self._enter(known.uid, held_bytes)
         try:
-            return await self._wait(known, timeout)
+            return await self._wait(known, timeout, span)
         finally:
             self._leave(known.uid, held_bytes)
 
@@ -147,18 +156,21 @@ class Waker:
     def _leave(self, uid: str, held_bytes: int) -> None:
         self._places.leave(uid, held_bytes)
 
-    async def _wait(self, route: Route, timeout: float) -> Ready:
+    async def _wait(self, route: Route, timeout: float, span: Span) -> Ready:
         began = self._loop.time()
         waiter: Waiter = self._loop.create_future()
-        run = self._driver.join(route, waiter)
+        joined = route.uid in self._driver.runs
+        run = self._driver.join(route, waiter, span)
         timer = self._loop.call_later(timeout, self._time_is_up, run, waiter)
-        try:
-            result = await waiter
-        finally:
-            timer.cancel()
-            run.waiters.pop(waiter, None)
-        if isinstance(result, GatewayError):
-            raise result
+        with span.child("wait", run.span) as wait:
+            wait.note({"gateway.wait.joined": joined})
+            try:
+                result = await waiter
+            finally:
+                timer.cancel()
+                run.waiters.pop(waiter, None)
+            if isinstance(result, GatewayError):
+                raise result
         return Ready(result, self._loop.time() - began, cold=True)
 
     def _time_is_up(self, run: Run, waiter: Waiter) -> None:

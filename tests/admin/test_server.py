@@ -121,6 +121,13 @@ async def test_each_check_alone_makes_it_unready(readiness: Readiness, failed: s
         assert [name for name, passed in body["checks"].items() if not passed] == [failed]
 
 
+async def test_stale_routes_are_told_of_where_they_are_put_up_with() -> None:
+    async with serving() as admin:
+        admin.readiness[0] = Readiness(synced=True, stale=True, draining=False, serves_stale=True)
+        status, body = await admin.get("/readyz")
+        assert (status, body["ready"], body["checks"]["not_stale"]) == (200, True, False)
+
+
 async def test_nothing_of_it_may_be_cached() -> None:
     async with serving() as admin:
         for path in ("/healthz", "/readyz", "/api/v1/sandboxes", "/nowhere"):

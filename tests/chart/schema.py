@@ -12,7 +12,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Final, get_args, get_origin
 
-from gateway.settings import model
+from gateway.settings import types
 from gateway.settings.model import GROUPS, NAMES, Group, Settings, kind_of
 
 CHART: Final = Path(__file__).parents[2] / "charts" / "sandbox-gateway"
@@ -30,23 +30,23 @@ def _kind(alias: Any) -> object:
 
 #: What the type alone does not tell.
 _SHAPES: Final[dict[object, Shape]] = {
-    _kind(model.Duration): _DURATION,
-    _kind(model.DurationOrZero): _DURATION,
-    _kind(model.Size): _SIZE,
-    _kind(model.SizeOrZero): _SIZE,
-    _kind(model.Count): {"type": "integer", "minimum": 1, "maximum": 10_000_000},
-    _kind(model.CountOrZero): {"type": "integer", "minimum": 0, "maximum": 10_000_000},
-    _kind(model.Port): {"type": "integer", "minimum": 1, "maximum": 65535},
-    _kind(model.Rate): {"type": "number", "exclusiveMinimum": 0},
-    _kind(model.Listen): {"type": "string", "pattern": ":[1-9][0-9]{0,4}$"},
-    _kind(model.Place): {"type": "string", "pattern": "^https?://"},
+    _kind(types.Duration): _DURATION,
+    _kind(types.DurationOrZero): _DURATION,
+    _kind(types.Size): _SIZE,
+    _kind(types.SizeOrZero): _SIZE,
+    _kind(types.Count): {"type": "integer", "minimum": 1, "maximum": 10_000_000},
+    _kind(types.CountOrZero): {"type": "integer", "minimum": 0, "maximum": 10_000_000},
+    _kind(types.Port): {"type": "integer", "minimum": 1, "maximum": 65535},
+    _kind(types.Rate): {"type": "number", "exclusiveMinimum": 0},
+    _kind(types.Listen): {"type": "string", "pattern": ":[1-9][0-9]{0,4}$"},
+    _kind(types.Place): {"type": "string", "pattern": "^https?://"},
 }
 
 _TYPES: Final[dict[object, str]] = {bool: "boolean", int: "integer", float: "number"}
 
 #: The chart mounts files and sets their paths; in a pod the cluster is the pod's own.
 _BY_THE_CHART: Final = frozenset({"kubeconfig", "kube_context"}) | {
-    name for name in NAMES if kind_of(name) in (_kind(model.File), _kind(model.SecretFile))
+    name for name in NAMES if kind_of(name) in (_kind(types.File), _kind(types.SecretFile))
 }
 
 

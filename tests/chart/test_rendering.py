@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import ssl
 import tarfile
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +69,12 @@ def test_all_kinds_are_rendered_by_one_case_or_another(helm: Helm) -> None:
 # ---- settings and files -------------------------------------------------------------------------
 
 
+def variables_of(objects: list[Object]) -> dict[str, str]:
+    """Return the environment of the gateway's container, less what comes from secrets."""
+    found = pod_of(objects)["containers"][0]["env"]
+    return {one["name"]: one["value"] for one in found if "value" in one}
+
+
 def mounted(objects: list[Object], root: Path) -> None:
     """Write the files that the pod would see, below `root`."""
     contents = {"token": "secret", "page.html": "<p>$title</p>", "jwks.json": '{"keys": []}'}
@@ -76,7 +83,7 @@ def mounted(objects: list[Object], root: Path) -> None:
     certificate = authority.issue_cert("gateway.example.com")
     contents["tls.crt"] = certificate.cert_chain_pems[0].bytes().decode()
     contents["tls.key"] = certificate.private_key_pem.bytes().decode()
-    contents["ca.crt"] = authority.cert_pem.bytes().decode()
+    contents["ca.crt"] = contents["all.crt"] = authority.cert_pem.bytes().decode()
     contents["settings.yaml"] = settings_of(objects).replace("/etc/", f"{root}/etc/")
     pod = pod_of(objects)
     places = {one["name"]: one["mountPath"] for one in pod["containers"][0]["volumeMounts"]}
@@ -94,9 +101,7 @@ def test_the_gateway_takes_the_settings_and_finds_their_files(
 ) -> None:
     objects = helm.objects(values)
     mounted(objects, tmp_path)
-    (variable,) = pod_of(objects)["containers"][0]["env"]
-    assert variable["name"] == "SBXGW_CONFIG"
-    settings = load({"SBXGW_CONFIG": f"{tmp_path}{variable['value']}"})
+    settings = load({"SBXGW_CONFIG": f"{tmp_path}{variables_of(objects)['SBXGW_CONFIG']}"})
     wanted = values["settings"]
     assert settings.auth_mode.value == wanted["auth_mode"]
     assert list(settings.namespaces) == wanted.get("namespaces", [])
@@ -115,6 +120,25 @@ def test_what_the_chart_sets_by_itself_are_the_gateways_own_defaults() -> None:
     assert not written
 
 
+def test_authorities_of_ones_own_are_found_where_openssl_looks_for_them(
+    helm: Helm, tmp_path: Path
+) -> None:
+    objects = helm.objects(EVERYTHING)
+    mounted(objects, tmp_path)
+    trust = ssl.create_default_context(cafile=f"{tmp_path}{variables_of(objects)['SSL_CERT_FILE']}")
+    assert len(trust.get_ca_certs()) == 1
+    assert "SSL_CERT_FILE" not in variables_of(helm.objects(minimal()))
+
+
+def test_what_the_collector_of_traces_asks_for_comes_from_a_secret(helm: Helm) -> None:
+    def referred(values: Object) -> list[object]:
+        found = pod_of(helm.objects(values))["containers"][0]["env"]
+        return [one["valueFrom"] for one in found if one["name"] == "OTEL_EXPORTER_OTLP_HEADERS"]
+
+    assert referred(EVERYTHING) == [{"secretKeyRef": {"name": "collector", "key": "headers"}}]
+    assert referred(minimal()) == []
+
+
 def test_no_secret_is_in_what_is_rendered(helm: Helm) -> None:
     text = helm.text(EVERYTHING)
     assert not of_kind(list(yaml.safe_load_all(text)), "Secret")
@@ -123,7 +147,7 @@ def test_no_secret_is_in_what_is_rendered(helm: Helm) -> None:
 
 def test_files_are_mounted_whole_so_that_their_changes_are_seen(helm: Helm) -> None:
     mounts = pod_of(helm.objects(EVERYTHING))["containers"][0]["volumeMounts"]
-    assert len(mounts) == 8
+    assert len(mounts) == 9
     assert all(one["readOnly"] and "subPath" not in one for one in mounts)
 
 

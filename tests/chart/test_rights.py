@@ -14,6 +14,7 @@ import pytest
 from cel_expr_python import cel
 
 from gateway.dialects.agent_sandbox import AgentSandbox
+from gateway.dialects.deployment import DEPLOYMENT, ENABLED_LABEL, STATEFUL_SET
 from gateway.dialects.kruise import Kruise
 from gateway.dialects.native import Native
 from gateway.settings import DialectName
@@ -30,18 +31,38 @@ GROUPS = {
     DialectName.NATIVE: "sandbox-gateway.dev",
     DialectName.KRUISE: "agents.kruise.io",
     DialectName.AGENT_SANDBOX: "agents.x-k8s.io",
+    DialectName.DEPLOYMENT: "apps",
+    DialectName.STATEFUL_SET: "apps",
 }
+RESOURCES = {
+    DialectName.NATIVE: "sandboxes",
+    DialectName.KRUISE: "sandboxes",
+    DialectName.AGENT_SANDBOX: "sandboxes",
+    DialectName.DEPLOYMENT: "deployments",
+    DialectName.STATEFUL_SET: "statefulsets",
+}
+WORKLOADS = (DialectName.DEPLOYMENT, DialectName.STATEFUL_SET)
+PLACES = [
+    {
+        "apiGroups": ["discovery.k8s.io"],
+        "resources": ["endpointslices"],
+        "verbs": ["list", "watch"],
+    },
+    {"apiGroups": [""], "resources": ["services"], "verbs": ["list", "watch"]},
+]
 DIALECTS: dict[DialectName, Dialect] = {
     DialectName.NATIVE: Native(),
     DialectName.KRUISE: Kruise(),
     DialectName.AGENT_SANDBOX: AgentSandbox(),
+    DialectName.DEPLOYMENT: DEPLOYMENT,
+    DialectName.STATEFUL_SET: STATEFUL_SET,
 }
 
 every_dialect = pytest.mark.parametrize("dialect", DialectName, ids=lambda one: one.value)
 
 
 def sandboxes(dialect: DialectName) -> dict[str, Any]:
-    return {"apiGroups": [GROUPS[dialect]], "resources": ["sandboxes"], "verbs": VERBS}
+    return {"apiGroups": [GROUPS[dialect]], "resources": [RESOURCES[dialect]], "verbs": VERBS}
 
 
 @every_dialect
@@ -53,7 +74,8 @@ def test_the_chart_and_the_code_mean_the_same_api(helm: Helm, dialect: DialectNa
     resource = DIALECTS[dialect].resource
     assert rule["apiGroups"] == [resource.group] == [GROUPS[dialect]]
     assert set(rule["apiVersions"]) == {resource.version, *resource.older}
-    assert resource.plural in rule["resources"]
+    assert rule["resources"] == [resource.plural, f"{resource.plural}/*"]
+    assert resource.plural == RESOURCES[dialect]
 
 
 @every_dialect
@@ -63,7 +85,8 @@ def test_in_all_namespaces_a_cluster_role_has_these_rules_alone(
     objects = helm.objects(minimal(dialects=[dialect.value]))
     assert not of_kind(objects, "Role", "RoleBinding")
     (role,) = of_kind(objects, "ClusterRole")
-    assert role["rules"] == [sandboxes(dialect), EVENTS]
+    places = PLACES if dialect in WORKLOADS else []
+    assert role["rules"] == [sandboxes(dialect), *places, EVENTS]
     (binding,) = of_kind(objects, "ClusterRoleBinding")
     assert binding["roleRef"]["name"] == role["metadata"]["name"]
     assert binding["subjects"] == [{"kind": "ServiceAccount", "name": NAME, "namespace": NAMESPACE}]
@@ -75,7 +98,7 @@ def test_in_some_namespaces_there_is_a_role_in_each_and_none_for_the_cluster(hel
     roles, bindings = of_kind(objects, "Role"), of_kind(objects, "RoleBinding")
     for found in (roles, bindings):
         assert [one["metadata"]["namespace"] for one in found] == ["team-a", "team-b"]
-    wanted = [sandboxes(dialect) for dialect in DialectName]
+    wanted = [*(sandboxes(dialect) for dialect in DialectName), *PLACES]
     for role in roles:
         assert role["rules"][-1] == EVENTS
         assert sorted(role["rules"][:-1], key=str) == sorted(wanted, key=str)
@@ -138,13 +161,15 @@ def asleep(dialect: DialectName) -> Object:
             "autoPausePolicy": {"resume": {"onIngressTraffic": {"pauseTimeout": "10m"}}},
         },
         DialectName.AGENT_SANDBOX: {"operatingMode": "Suspended", "podTemplate": {"spec": {}}},
+        DialectName.DEPLOYMENT: {"replicas": 0, "template": {"spec": {}}},
+        DialectName.STATEFUL_SET: {"replicas": 0, "template": {"spec": {}}},
     }[dialect]
     return {
         "apiVersion": f"{resource.group}/{resource.version}",
         "kind": resource.kind,
         "metadata": {
             "name": "a", "namespace": "team-a", "uid": "1", "resourceVersion": "1",
-            "labels": {"team": "a"},
+            "labels": {"team": "a", **DIALECTS[dialect].required_labels},
             "annotations": {
                 "example.com/owner": "a",
                 "sandbox-gateway.dev/access-token-sha256": "00" * 32,
@@ -203,6 +228,7 @@ def test_its_own_annotations_may_change(
         ({"metadata": {"annotations": {OURS + "access-token-sha256": "ff"}}}, "Of annotations"),
         ({"metadata": {"annotations": {OURS + "access-token-sha256": None}}}, "Of annotations"),
         ({"metadata": {"annotations": {OURS + "ports": "22"}}}, "Of annotations"),
+        ({"metadata": {"annotations": {OURS + "service": "other"}}}, "Of annotations"),
         ({"metadata": {"annotations": {OURS + "upstream-tls": "false"}}}, "Of annotations"),
         ({"metadata": {"annotations": {OURS + "wake-on-traffic": "true"}}}, "Of annotations"),
         ({"metadata": {"labels": {"team": "b"}}}, "labels"),
@@ -224,10 +250,24 @@ def test_anything_else_is_denied_to_it_and_to_nobody_else(
 @every_dialect
 def test_what_the_author_wrote_into_spec_may_not_change(helm: Helm, dialect: DialectName) -> None:
     policy, old = policy_for(helm, dialect), asleep(dialect)
-    fields = {"ports": [22], "autoPausePolicy": None, "podTemplate": {"spec": {"hostPID": True}}}
+    hostile = {"spec": {"hostPID": True}}
+    fields = {"ports": [22], "autoPausePolicy": None, "podTemplate": hostile, "template": hostile}
     for field in fields.keys() & old["spec"].keys():
         (message,) = denials(policy, old, changed(old, {"spec": {field: fields[field]}}))
         assert "Of spec" in message
+
+
+@pytest.mark.parametrize("dialect", WORKLOADS, ids=lambda one: one.value)
+@pytest.mark.parametrize("labels", [None, {"team": "a"}, {ENABLED_LABEL: "false"}])
+def test_a_workload_that_did_not_opt_in_may_not_be_changed_at_all(
+    helm: Helm, dialect: DialectName, labels: Object | None
+) -> None:
+    old = asleep(dialect)
+    old["metadata"]["labels"] = labels
+    if labels is None:
+        del old["metadata"]["labels"]
+    (message,) = denials(policy_for(helm, dialect), old, changed(old, {"spec": {"replicas": 1}}))
+    assert ENABLED_LABEL in message
 
 
 @every_dialect

@@ -55,7 +55,9 @@ EVERYTHING: Final = merged(
         "files": TLS
         | {
             "adminToken": {"secret": "admin"},
+            "traceHeaders": {"secret": "collector"},
             "jwks": {"configMap": "keys"},
+            "ca": {"configMap": "authorities", "key": "all.crt"},
             "pageTemplate": {"configMap": "page"},
         },
         "autoscaling": {"enabled": True},

@@ -50,6 +50,7 @@ class FaultApi:
     compacted: int = 0
     installed: bool = True
     unserved: frozenset[str] = frozenset()
+    forbidden: frozenset[str] = frozenset()
     denied: int = 0
     token: str | None = None
     port: int = 0
@@ -196,6 +197,8 @@ class FaultApi:
     def _refusal(self, request: web.Request) -> web.Response | None:
         if self.denied:
             return failure(self.denied)
+        if request.path.split("/")[2] in self.forbidden:
+            return failure(403)
         if self.token is not None and request.headers.get("Authorization") != (
             f"Bearer {self.token}"
         ):
@@ -337,7 +340,7 @@ def _kind(request: web.Request) -> str:
         return PATCH
     if "watch" in request.query:
         return WATCH
-    return LIST if request.path.endswith("/sandboxes") else GET
+    return LIST if "limit" in request.query else GET
 
 
 def _slot(request: web.Request) -> tuple[str, str]:

@@ -308,7 +308,7 @@ async def test_a_token_with_a_line_break_sends_nothing(
     assert api.seen == []
 
 
-async def test_a_replaced_token_file_is_read_after_a_refusal(
+async def test_a_refused_token_that_was_replaced_meanwhile_costs_no_request(
     api: FaultApi, configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("gateway.cluster.credentials.REJECTED_PERIOD", 0.0)
@@ -320,6 +320,24 @@ async def test_a_replaced_token_file_is_read_after_a_refusal(
         await client.list_page(EVERYWHERE, None)
         api.token = "second"
         token_file.write_text("second\n")
+        await client.create(RESOURCE, "team-a", {"kind": "Sandbox"})
+        assert [one.kind for one in api.seen] == [LIST, CREATE, CREATE]
+        api.token = "third"
         with pytest.raises(AccessDenied):
-            await client.list_page(EVERYWHERE, None)
+            await client.create(RESOURCE, "team-a", {"kind": "Sandbox"})
+        assert api.count(CREATE) == 3, "the same token is not tried again"
+        token_file.write_text("third\n")
+        await client.list_page(EVERYWHERE, None)
+
+
+async def test_an_unknown_path_says_nothing_of_an_object(api: FaultApi, client: KubeClient) -> None:
+    unknown = answers(b"404 page not found\n", 404)
+    api.queue(GET, unknown)
+    api.queue(PATCH, unknown)
+    api.queue(LIST, unknown)
+    with pytest.raises(ApiUnavailable):
+        await client.get(RESOURCE, "team-a", "a")
+    with pytest.raises(ApiUnavailable):
+        await client.merge_patch(RESOURCE, "team-a", "a", {})
+    with pytest.raises(ApiNotInstalled):
         await client.list_page(EVERYWHERE, None)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from gateway.cluster.errors import ConfigInvalid
+from gateway.cluster.recovery import Phase
+from gateway.dialects.deployment import DEPLOYMENT, STATEFUL_SET
 from gateway.dialects.kruise import Kruise
 from gateway.dialects.native import Native
 from gateway.sandbox.model import Key, State
 
+from .backed import awake, deployment, endpoint, endpoint_slice
 from .conftest import eventually
-from .faultapi import PATCH
+from .faultapi import LIST, PATCH, WATCH, answers, watches
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,6 +29,9 @@ if TYPE_CHECKING:
 
     from .conftest import Watch
     from .faultapi import FaultApi
+
+EMPTY = b'{"metadata":{"resourceVersion":"5"},"items":[]}'
+POD = endpoint("10.0.0.7", "pod-1")
 
 
 async def test_before_the_first_list_it_is_neither_synced_nor_stale(
@@ -51,6 +58,83 @@ async def test_what_it_knows_is_shown_as_metrics(
     assert 'sandbox_gateway_watch_restarts{reason="expired"} 0.0' in text
     assert "sandbox_gateway_unrouted_objects 2.0" in text
     assert 'sandbox_gateway_malformed_objects_total{dialect="native"} 1.0' in text
+
+
+@pytest.mark.parametrize(
+    ("namespaces", "name"), [((), "native"), (("team-a", "team-b"), "native/team-b")]
+)
+async def test_a_sandbox_has_the_watch_that_brings_news_of_it(
+    api: FaultApi, watch: Watch, namespaces: tuple[str, ...], name: str
+) -> None:
+    async with watch((Kruise(), Native()), namespaces=namespaces) as cluster:
+        await cluster.wait_synced()
+        told = cluster.watch_of(Key("native", "team-b", "a")).as_json()
+    assert told["name"] == name
+    assert (told["stale"], told["restarts"], told["last_error"]) == (False, {}, None)
+
+
+async def test_places_are_watched_only_for_workloads_and_once_for_all_of_them(
+    api: FaultApi, watch: Watch
+) -> None:
+    async with watch((Native(),)) as cluster:
+        assert [one.name for one in cluster.statuses] == ["native"]
+    workloads = (Native(), DEPLOYMENT, STATEFUL_SET)
+    async with watch(workloads, namespaces=("team-a",), label_selector="tier=web") as cluster:
+        await cluster.wait_synced()
+        names = ("native", "deployment", "statefulset", "endpointslices", "services")
+        assert [one.name for one in cluster.statuses] == [f"{name}/team-a" for name in names]
+    asked = {one.path: one.query.get("labelSelector") for one in api.seen if one.kind == LIST}
+    ours = "sandbox-gateway.dev/enabled=true"
+    below = "namespaces/team-a"
+    assert {path: selector for path, selector in asked.items() if below in path} == {
+        f"/apis/sandbox-gateway.dev/v1alpha1/{below}/sandboxes": "tier=web",
+        f"/apis/apps/v1/{below}/deployments": f"tier=web,{ours}",
+        f"/apis/apps/v1/{below}/statefulsets": f"tier=web,{ours}",
+        f"/apis/discovery.k8s.io/v1/{below}/endpointslices": None,
+        f"/api/v1/{below}/services": None,
+    }
+
+
+async def test_without_the_right_to_see_places_nothing_is_synced(
+    api: FaultApi, watch: Watch
+) -> None:
+    api.forbidden = frozenset({"discovery.k8s.io"})
+    async with watch((DEPLOYMENT,)) as cluster:
+        phases = {one.name: one.phase for one in cluster.statuses}
+        await eventually(lambda: cluster.statuses[1].phase is Phase.DENIED)
+        assert phases.keys() == {"deployment", "endpointslices", "services"}
+        assert not cluster.synced
+
+
+async def test_a_workload_is_read_with_the_place_where_it_is_now(
+    api: FaultApi, watch: Watch, registry: Registry
+) -> None:
+    """Neither watch has told: each hangs on what it had at first."""
+    web = awake(1)
+    api.objects["team-a", "web"] = web
+    api.queue(LIST, *([answers(EMPTY)] * 3))
+    api.queue(WATCH, *([watches(then="hang")] * 3))
+    async with watch((DEPLOYMENT,)) as cluster:
+        await cluster.wait_synced()
+        assert len(registry) == 0
+        found = {"metadata": {"resourceVersion": "9"}, "items": [endpoint_slice(8, POD)]}
+        api.queue(LIST, answers(json.dumps(found).encode()))
+        route = await cluster.read(Key("deployment", "team-a", "web"), "uid-web")
+    assert (route.state, route.address) == (State.RUNNING, "10.0.0.7")
+    assert registry.get(route.key) is route
+
+
+async def test_what_is_not_available_is_nowhere_and_not_looked_for(
+    api: FaultApi, watch: Watch
+) -> None:
+    api.objects["team-a", "web"] = deployment(1)
+    api.queue(LIST, *([answers(EMPTY)] * 3))
+    api.queue(WATCH, *([watches(then="hang")] * 3))
+    async with watch((DEPLOYMENT,)) as cluster:
+        await cluster.wait_synced()
+        route = await cluster.read(Key("deployment", "team-a", "web"), "uid-web")
+        assert route.state is State.PAUSED
+        assert api.count(LIST) == 3
 
 
 async def test_a_write_under_way_is_finished_before_it_ends(api: FaultApi, watch: Watch) -> None:

@@ -11,6 +11,7 @@ from gateway.cluster.recovery import (
     MISSING_GRACE,
     MISSING_RETRY,
     RELIST_AFTER,
+    SOON,
     STEADY,
     Backoff,
     Ended,
@@ -93,16 +94,42 @@ def test_a_failure_after_a_watch_that_lasted_counts_as_the_first() -> None:
 
 
 def test_a_watch_that_the_api_keeps_refusing_gives_up_its_version() -> None:
-    fewer = Progress(version=9, failures=RELIST_AFTER - 2)
-    assert decide(fewer, Failed(ApiUnavailable("x"), 9))[1].version == 9
-    enough = Progress(version=9, failures=RELIST_AFTER - 1)
-    assert decide(enough, Failed(ApiUnavailable("x"), 9))[1].version is None
+    progress, refused = Progress(version=9), Failed(ApiUnavailable("x"), 9)
+    for _ in range(RELIST_AFTER - 1):
+        progress, step = decide(progress, refused)
+        assert step.version == 9
+    assert decide(progress, refused)[1].version is None
+
+
+def test_a_refusal_after_an_outage_does_not_cost_the_version() -> None:
+    # A server that starts again refuses connections, then answers 429 until its storage is there.
+    progress = Progress(version=9)
+    for _ in range(RELIST_AFTER):
+        progress, _ = decide(progress, Failed(ApiUnreachable("x"), 9))
+    progress, step = decide(progress, Failed(ApiUnavailable("x"), 9))
+    assert step.version == 9
+
+
+@pytest.mark.parametrize("error", [ApiUnreachable("x"), Silence("x"), Expired()])
+def test_known_want_of_news_is_not_waited_out_for_long(error: ClusterError) -> None:
+    _, step = decide(Progress(version=9, failures=1000), Failed(error, 9))
+    assert step.delay == SOON * HALF
+
+
+def test_an_api_that_says_no_is_left_alone_for_longer() -> None:
+    _, step = decide(Progress(version=9, failures=1000), Failed(AccessDenied(), 9))
+    assert step.delay == BACKOFF.most * HALF
 
 
 def test_an_api_that_cannot_be_reached_does_not_cost_the_version() -> None:
     # After an outage all replicas come back at once: they shall watch on, not list all again.
     progress = Progress(version=9, failures=1000)
     assert decide(progress, Failed(ApiUnreachable("x"), 9))[1].version == 9
+
+
+def test_a_watch_that_was_silent_from_its_beginning_is_followed_by_a_list() -> None:
+    progress, step = decide(Progress(version=9), Failed(Silence("x"), 9, STEADY))
+    assert (progress.version, step.version) == (None, None)
 
 
 def test_an_api_never_seen_is_asked_for_now_and_then() -> None:

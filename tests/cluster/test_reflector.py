@@ -121,13 +121,33 @@ async def test_an_expired_version_is_followed_by_a_list_that_sees_deletions(
 async def test_a_silent_watch_is_replaced_by_one_from_the_same_version(
     api: FaultApi, watch: Watch, registry: Registry
 ) -> None:
-    api.queue(WATCH, watches(then="hang"))
+    told = {"metadata": {"resourceVersion": str(api.version + 1)}}
+    api.queue(WATCH, watches(frame("BOOKMARK", told), then="hang"))
     async with watch(watch_idle_timeout=0.2) as cluster:
         await cluster.wait_synced()
+        await eventually(lambda: api.open_watches == 1)
+        await api.bookmark()
         api.store("missed")
         await eventually(lambda: names(registry) == {"missed"})
         assert restarts(cluster, Reason.SILENCE) >= 1
         assert api.count(LIST) == 1
+
+
+async def test_where_watches_stay_silent_lists_bring_the_news(
+    api: FaultApi, watch: Watch, registry: Registry
+) -> None:
+    api.queue(WATCH, *[watches(then="hang")] * 1000)
+    async with watch(watch_idle_timeout=0.1, stale_after=10.0) as cluster:
+        await cluster.wait_synced()
+        for name in ("first", "second"):
+            api.store(name)
+            await eventually(lambda: name in names(registry))  # noqa: B023 - awaited here
+        api.discard("first")
+        await eventually(lambda: names(registry) == {"second"})
+        told = cluster.statuses[0].as_json()
+        assert told["last_error"] == "Silence: the watch went silent"
+        assert restarts(cluster, Reason.SILENCE) >= 3
+        api.replies.clear()
 
 
 async def test_a_broken_watch_is_resumed_without_a_list(

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from gateway.auth.authenticator import Authenticator
     from gateway.proxy.login import Login
+    from gateway.telemetry.tracing import Tracer
     from gateway.tls.deployment import Watch
     from gateway.wake.calls import SandboxWriter
 
@@ -52,15 +53,19 @@ LOOPBACK = AddressGuard(allow=(ipaddress.ip_network("127.0.0.0/8"),))
 
 @dataclass
 class Spoken:
-    """What is spoken by gateways, their clients and their sandboxes: plain text, or TLS."""
+    """What is spoken by gateways, their clients and their sandboxes: plain text, or TLS.
+
+    With `tracer`, it is traced.
+    """
 
     config: TlsConfig = field(default_factory=lambda: TlsConfig(upstream=ClientFiles(verify=False)))
     by_clients: ssl.SSLContext | None = None
     by_sandboxes: ssl.SSLContext | None = None
     route: dict[str, Any] = field(default_factory=dict)
+    tracer: Tracer | None = None
 
 
-#: What is spoken by default; test_tls.py changes it.
+#: What is spoken by default; test_tls.py and test_tracing.py change it.
 spoken = Spoken()
 
 
@@ -94,7 +99,11 @@ class Gateway:
         self.tls = Tls(tls or spoken.config, self.instruments, watch)
         self.sandboxes = Sandboxes(self.registry, spoken.route)
         self.waker = Waker(
-            self.registry, writer or self.sandboxes, wake or WakeConfig(), self.instruments
+            self.registry,
+            writer or self.sandboxes,
+            wake or WakeConfig(),
+            self.instruments,
+            tracer=spoken.tracer,
         )
         self.pool = Pool(
             guard,
@@ -132,6 +141,7 @@ class Gateway:
             synced=synced,
             clock=time.time,
             login=login,
+            tracer=spoken.tracer,
         )
         self.address = ("", 0)
         self.port = 0

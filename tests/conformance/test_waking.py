@@ -311,6 +311,21 @@ async def test_50_two_that_share_their_address_in_truth_are_both_reached() -> No
             assert (await gw.ask(gw.get("/", to=name))).status == 200
 
 
+async def test_50_the_api_is_not_believed_at_once_about_an_address_that_is_claimed_twice() -> None:
+    """The old one's controller may be slow to tell that its pod is gone."""
+    async with gateway(ECHO, reach=ReachConfig(address_doubt=3600.0)) as (gw, upstream):
+        gw.sandboxes.add("old", State.RUNNING)
+        gw.sandboxes.add("new", State.RUNNING)
+        client = await gw.client()
+        await client.send(gw.post("/", b"secret", to="old"))
+        await eventually(lambda: gw.plane.in_flight == 1)
+        assert (await gw.ask(gw.get("/", to="new"))).status == 200
+        assert b"secret" not in upstream.received
+        gw.sandboxes.pause("old")
+        assert (await client.response("POST")).body == b"POST / secret"
+        assert len(gw.sandboxes.patches) == 1, "it was found to sleep, and woken"
+
+
 async def test_50_with_the_api_away_an_address_in_doubt_is_not_dialled() -> None:
     """To guess could give one tenant's bytes to another."""
     async with gateway(ECHO) as (gw, upstream):

@@ -54,6 +54,29 @@ def kruise_object() -> RawObject:
     }
 
 
+def deployment_object(name: str = "box", **changes: Any) -> RawObject:
+    """Return a Deployment that opted in and is available; `changes` are whole sections."""
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {
+            "namespace": "team-a",
+            "name": name,
+            "uid": f"uid-{name}",
+            "generation": 3,
+            "resourceVersion": "41",
+            "deletionTimestamp": None,
+            "labels": {"sandbox-gateway.dev/enabled": "true"},
+            "annotations": {
+                "sandbox-gateway.dev/replicas": "2",
+                "sandbox-gateway.dev/service": "front",
+            },
+        },
+        "spec": {"replicas": 2, "template": {"spec": {"containers": []}}},
+        "status": {"observedGeneration": 3, "replicas": 2, "availableReplicas": 1},
+    } | changes
+
+
 def native_object() -> RawObject:
     """Return a native Sandbox that runs and is ready; every field that is read is there."""
     return {

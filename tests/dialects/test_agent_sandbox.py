@@ -142,6 +142,10 @@ def _judged(version: str) -> list[tuple[str, RawObject, State, str]]:
             State.PAUSING,
             "",
         ),
+        *(
+            (f"never told of Suspended: {state.value}, {words}", raw, state, "")
+            for words, raw, state in _without_suspended(version)
+        ),
         ("asked to wake", again, State.RESUMING, ""),
         (
             "Suspended lingers",
@@ -182,6 +186,26 @@ def _judged(version: str) -> list[tuple[str, RawObject, State, str]]:
         ("no addresses", with_field(running, ADDRESSES, []), State.RESUMING, ""),
         ("new", without_field(running, ("status",)), State.RESUMING, ""),
         ("nothing wanted", without_field(running, ("spec",)), State.RUNNING, ""),
+    ]
+
+
+def _without_suspended(version: str) -> list[tuple[str, RawObject, State]]:
+    """What controllers tell that know no such condition: when it sleeps, Ready may well be True."""
+    running = with_field(up(version), ("status", "conditions"), [])
+    sleeping = without_field(suspended(running), ADDRESSES)
+    done = ("Ready", "True", "DependenciesReady")
+    told_early = told(running, *done, GENERATION - 1)
+    return [
+        ("ready", told(sleeping, *done), State.PAUSED),
+        ("suspended", told(sleeping, "Ready", "False", "SandboxSuspended"), State.PAUSED),
+        ("pod still there", told(suspended(running), *done), State.PAUSING),
+        ("ready before", told(sleeping, *done, GENERATION - 1), State.PAUSING),
+        ("error", told(sleeping, "Ready", "False", "ReconcilerError"), State.PAUSING),
+        ("no service", told(sleeping, "Ready", "False", "DependenciesNotReady"), State.PAUSING),
+        ("odd", told(sleeping, "Ready", "Unknown", "DependenciesReady"), State.PAUSING),
+        ("nothing", sleeping, State.PAUSING),
+        ("runs", told(running, *done), State.RUNNING),
+        ("asked to wake", without_field(told_early, ADDRESSES), State.RESUMING),
     ]
 
 
@@ -243,6 +267,19 @@ def test_another_address_or_another_transition_is_another_life(version: str) -> 
 def test_an_address_is_written_in_one_way(version: str) -> None:
     raw = with_field(up(version), ADDRESSES, ["FD00:0::7"])
     assert DIALECT.route(raw).address == "fd00::7"
+
+
+@each_version
+def test_a_sandbox_that_is_ready_and_tells_no_address_is_reported(version: str) -> None:
+    for raw in (without_field(up(version), ADDRESSES), with_field(up(version), ADDRESSES, [])):
+        assert [problem.field for problem in DIALECT.route(raw).problems] == ["status.podIPs"]
+    unready = told(without_field(up(version), ADDRESSES), "Ready", "False", "DependenciesNotReady")
+    oldest = without_field(told(unready, "Ready", "True", "DependenciesReady"), ("spec",))
+    for raw in (up(version), unready, asleep(version), awake_again(version)):
+        assert DIALECT.route(raw).problems == ()
+    assert DIALECT.route(oldest).problems != ()
+    ready_asleep = told(suspended(without_field(up(version), ADDRESSES)), "Ready", "True", "Odd")
+    assert DIALECT.route(ready_asleep).problems == ()
 
 
 # ---- what our annotations say ------------------------------------------------------------------

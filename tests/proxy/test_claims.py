@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from msgspec.structs import replace
 
-from gateway.proxy.claims import REMEMBERED, Claims
+from gateway.proxy.claims import LOOK_AGAIN, REMEMBERED, Claims
 from gateway.sandbox.errors import (
     ApiUnavailable,
     ClusterError,
@@ -17,6 +17,7 @@ from gateway.sandbox.errors import (
 )
 from gateway.sandbox.model import Key, Route, State
 from gateway.sandbox.registry import Registry
+from tests.conformance.harness import eventually
 
 
 def running(name: str, version: int, address: str = "10.0.0.1") -> Route:
@@ -47,12 +48,14 @@ class Api:
         return self.answer
 
 
-def claims_of(*routes: Route, answer: Route | ClusterError) -> tuple[Claims, Api]:
+def claims_of(
+    *routes: Route, answer: Route | ClusterError, doubt: float = 0.0
+) -> tuple[Claims, Api]:
     registry = Registry()
     for route in routes:
         registry.apply(route)
     api = Api(registry, answer)
-    return Claims(registry, api.read), api
+    return Claims(registry, api.read, doubt), api
 
 
 OLD, NEW = running("old", 5), running("new", 9)
@@ -88,6 +91,26 @@ async def test_news_that_the_sandbox_is_elsewhere_is_in_the_registry_afterwards(
     assert not claims.stands(OLD)
     assert api.registry.get(OLD.key) == moved
     assert claims.stands(moved)
+
+
+async def test_while_there_is_doubt_the_api_is_asked_again_instead_of_believed() -> None:
+    """The controller of the older one may not have told yet that its pod is gone."""
+    claims, api = claims_of(OLD, NEW, answer=OLD, doubt=3600.0)
+    settling = asyncio.create_task(claims.settle(OLD))
+    await eventually(lambda: len(api.reads) == 2, "it is looked up again", 10 * LOOK_AGAIN)
+    assert not claims.stands(OLD)
+    assert not settling.done()
+    api.answer = replace(OLD, version=10, state=State.RESUMING, address=None)
+    await settling
+    assert api.registry.get(OLD.key) == api.answer
+    assert not claims.stands(OLD)
+
+
+async def test_after_the_doubt_a_claim_that_the_api_still_confirms_stands() -> None:
+    claims, api = claims_of(OLD, NEW, answer=OLD, doubt=LOOK_AGAIN / 10)
+    await claims.settle(OLD)
+    assert claims.stands(OLD)
+    assert len(api.reads) == 2
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,11 @@ def test_where_there_is_a_cookie_that_only_we_can_set_the_weaker_one_does_not_co
     assert cookies.read(twice).tokens == [b"a", b"b"]
 
 
-@given(st.lists(st.binary(max_size=30), max_size=4))
+#: Hypothesis takes what the code under test names into account, our cookie's name too.
+_OTHERS = st.binary(max_size=30).filter(lambda value: PLAIN not in value)
+
+
+@given(st.lists(_OTHERS, max_size=4))
 def test_what_does_not_name_our_cookie_passes_byte_for_byte(values: list[bytes]) -> None:
     assert cookies.read(values).others == [b"Cookie: %b\r\n" % value for value in values if value]
 

@@ -31,6 +31,7 @@ from gateway.sandbox.model import Key, Route, State, WakePolicy
 from gateway.sandbox.policy import NeverWake
 from gateway.sandbox.registry import Registry
 from gateway.telemetry.instruments import Instruments
+from gateway.telemetry.tracing import NO_SPAN, Span
 from gateway.tls.client import TlsClient
 from gateway.tls.contexts import ClientFiles, Context
 from gateway.upstream.addresses import AddressGuard
@@ -67,7 +68,9 @@ class Waker:
     async def read(self, key: Key, uid: str) -> Route:
         raise ApiUnavailable("nothing here needs to be read")
 
-    async def ready(self, route: Route, *, timeout: float, held_bytes: int = 0) -> None:
+    async def ready(
+        self, route: Route, *, timeout: float, held_bytes: int = 0, span: Span = NO_SPAN
+    ) -> None:
         self.asked.append((route.state, timeout, held_bytes))
         await asyncio.sleep(0)
         self.wake()

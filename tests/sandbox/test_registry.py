@@ -7,6 +7,7 @@ from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec.structs import replace as altered
 
 from gateway.sandbox.errors import AmbiguousTarget, SandboxNotFound
 from gateway.sandbox.model import Key, Route, State
@@ -284,6 +285,33 @@ def test_a_list_replaces_a_uid_under_its_key() -> None:
     assert not registry.apply(make_route(uid="uid-1", version=4))
 
 
+# ---- amendments ---------------------------------------------------------------------------------
+
+
+def test_what_was_made_of_the_known_route_takes_its_place() -> None:
+    known = make_route(version=4)
+    registry = filled(known)
+    heard: list[tuple[Route | None, Route | None]] = []
+    registry.subscribe(lambda before, after: heard.append((before, after)))
+    moved = altered(known, address="10.0.0.9")
+    assert registry.amend(known, moved)
+    assert registry.get(KEY) is moved
+    assert registry.by_id("team-a--box") is moved
+    assert registry.holder("10.0.0.9") is moved
+    assert registry.holder("10.0.0.7") is None
+    assert heard == [(known, moved)]
+
+
+def test_what_was_made_of_another_route_changes_nothing() -> None:
+    early, late = make_route(version=4), make_route(version=5)
+    registry = filled(early, late)
+    assert not registry.amend(early, altered(early, address="10.0.0.9"))
+    assert registry.get(KEY) is late
+    registry.remove(KEY, "uid-1", 6)
+    assert not registry.amend(late, altered(late, address="10.0.0.9"))
+    assert len(registry) == 0
+
+
 # ---- fences and listeners ---------------------------------------------------------------------
 
 
@@ -382,6 +410,16 @@ def test_one_who_held_it_first_holds_it_again_when_the_others_are_gone() -> None
     assert registry.holder("10.0.0.1") == at("c", 7)
     registry.apply(at("a", 6))
     assert registry.holder("10.0.0.1") == at("c", 7)
+
+
+def test_what_tells_of_an_address_says_how_new_the_claim_is() -> None:
+    by_another = altered(at("a", 12), address_version=5)
+    for order in permutations([by_another, at("b", 9), at("c", 7)]):
+        assert filled(*order).holder("10.0.0.1") == at("b", 9)
+    renewed = altered(by_another, address_version=10)
+    registry = filled(by_another, at("b", 9))
+    assert registry.amend(by_another, renewed)
+    assert registry.holder("10.0.0.1") is renewed
 
 
 def test_where_addresses_are_shared_nobody_holds_one() -> None:

@@ -11,6 +11,7 @@ from collections import defaultdict, deque
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from msgspec.structs import replace
 
 from gateway.sandbox.errors import AmbiguousTarget, SandboxNotFound
 from gateway.sandbox.model import Key, Route, State
@@ -115,6 +116,7 @@ class RegistryMachine(RuleBasedStateMachine):
         self.model = Model()
         self.mirror: dict[Key, Route] = {}
         self.sent: list[Route] = []
+        self.amending = False
         self.registry.subscribe(self.hear)
 
     def hear(self, before: Route | None, after: Route | None) -> None:
@@ -127,7 +129,7 @@ class RegistryMachine(RuleBasedStateMachine):
             return
         assert after.key == key
         assert before is None or before.uid == after.uid
-        assert before is None or before.version < after.version
+        assert before is None or before.version < after.version or self.amending
         self.mirror[key] = after
 
     @rule(route=routes)
@@ -140,6 +142,24 @@ class RegistryMachine(RuleBasedStateMachine):
         if self.sent:
             route = self.sent[position % len(self.sent)]
             assert self.registry.apply(route) is self.model.apply(route)
+
+    @rule(
+        position=st.integers(0, 1000),
+        address=st.sampled_from((None, *ADDRESSES)),
+        address_version=st.none() | versions,
+    )
+    def amendment(self, position: int, address: str | None, address_version: int | None) -> None:
+        if not self.sent:
+            return
+        route = self.sent[position % len(self.sent)]
+        amended = replace(route, address=address, address_version=address_version)
+        known = self.model.table.get(route.key) is route
+        self.amending = True
+        assert self.registry.amend(route, amended) is known
+        self.amending = False
+        if known:
+            self.model.table[route.key] = amended
+            self.sent.append(amended)
 
     @rule(key=keys, generation=generations, version=versions)
     def deletion(self, key: Key, generation: int, version: int) -> None:
@@ -177,10 +197,10 @@ class RegistryMachine(RuleBasedStateMachine):
     def addresses_are_held_by_the_newest_news(self) -> None:
         for address in ADDRESSES:
             claims = [one for one in self.model.table.values() if one.address == address]
-            newest = max((one.version for one in claims), default=None)
+            newest = max(map(claimed_at, claims), default=None)
             holder = self.registry.holder(address)
             assert (holder is None) is (not claims)
-            assert holder is None or (holder in claims and holder.version == newest)
+            assert holder is None or (holder in claims and claimed_at(holder) == newest)
 
     @invariant()
     def ids_and_names_agree_with_an_index_from_scratch(self) -> None:
@@ -208,6 +228,10 @@ class RegistryMachine(RuleBasedStateMachine):
             assert found in candidates
         else:
             assert found is SandboxNotFound
+
+
+def claimed_at(route: Route) -> int:
+    return route.version if route.address_version is None else route.address_version
 
 
 def is_live(route: Route) -> bool:

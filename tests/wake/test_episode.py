@@ -22,7 +22,7 @@ from gateway.sandbox.errors import (
     WakeOverloaded,
     WakeTimeout,
 )
-from gateway.sandbox.model import Route, State
+from gateway.sandbox.model import Backing, Route, State
 from gateway.wake.config import WakeConfig
 from gateway.wake.episode import Episode, Phase, Step, Trouble, begin, overdue, step
 from gateway.wake.messages import (
@@ -308,6 +308,17 @@ def test_an_answer_about_another_uid_is_a_sandbox_that_is_gone(at: object) -> No
     answer = Patched(other) if at is patching else Reread(other)
     error = failure_of(step(at(), answer, NOW))
     assert (type(error), error.text) == (WakeFailed, GONE)
+
+
+def test_news_of_where_a_workload_is_needs_no_newer_version() -> None:
+    backing = Backing("web", named=False, available=True, life="3")
+    woken = structs.replace(route(State.RESUMING, 12), backing=backing)
+    episode = after(patching(), Patched(woken))
+    assert step(episode, RouteChanged(woken), NOW) == (episode, ())
+    placed = structs.replace(route(State.RUNNING, 12), backing=backing)
+    ended, commands = step(episode, RouteChanged(placed), NOW)
+    assert ended.phase is Phase.ENDED
+    assert commands == (Succeed(placed),)
 
 
 def test_a_late_event_from_before_our_patch_causes_no_second_one() -> None:

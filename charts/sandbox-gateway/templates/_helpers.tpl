@@ -34,20 +34,35 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
-{{- /* The Sandbox APIs by dialect, and the fields of spec that the gateway may write. */ -}}
+{{- /*
+The APIs by dialect, the fields of spec that the gateway may write, and the label without which an
+object is no sandbox. byService: where its pods are, Services and their EndpointSlices tell.
+*/ -}}
 {{- define "sandbox-gateway.apis" -}}
 native:
   group: sandbox-gateway.dev
   versions: [v1alpha1]
+  resource: sandboxes
   fields: [desiredState]
 kruise:
   group: agents.kruise.io
   versions: [v1alpha1]
+  resource: sandboxes
   fields: [paused, pauseTime, shutdownTime]
 agent-sandbox:
   group: agents.x-k8s.io
   versions: [v1alpha1, v1beta1]
+  resource: sandboxes
   fields: [operatingMode, replicas]
+{{- range tuple "deployment" "statefulset" }}
+{{ . }}:
+  group: apps
+  versions: [v1]
+  resource: {{ . }}s
+  fields: [replicas]
+  label: sandbox-gateway.dev/enabled
+  byService: true
+{{- end }}
 {{- end -}}
 
 {{- /* The APIs of settings.dialects alone. */ -}}
@@ -59,17 +74,27 @@ agent-sandbox:
 {{- end -}}
 
 {{- define "sandbox-gateway.rules" -}}
+{{- $byService := false }}
 {{- range $api := include "sandbox-gateway.watched" . | fromYaml }}
+{{- $byService = or $byService $api.byService }}
 - apiGroups: [{{ $api.group }}]
-  resources: [sandboxes]
+  resources: [{{ $api.resource }}]
   verbs: [get, list, watch, patch]
+{{- end }}
+{{- if $byService }}
+- apiGroups: [discovery.k8s.io]
+  resources: [endpointslices]
+  verbs: [list, watch]
+- apiGroups: [""]
+  resources: [services]
+  verbs: [list, watch]
 {{- end }}
 - apiGroups: [""]
   resources: [events]
   verbs: [create]
 {{- end -}}
 
-{{- /* What is mounted: a volume each, and the settings that its keys are for. */ -}}
+{{- /* What is mounted: a volume each, and the settings or variables that its keys are for. */ -}}
 {{- define "sandbox-gateway.volumes" -}}
 {{- with .Values.files }}
 {{- with .adminToken }}{{ if .secret }}
@@ -111,6 +136,11 @@ agent-sandbox:
 - name: upstream-ca
   configMap: {{ .configMap }}
   keys: {upstream_tls_ca_file: {{ .key }}}
+{{- end }}{{ end }}
+{{- with .ca }}{{ if .configMap }}
+- name: ca
+  configMap: {{ .configMap }}
+  variables: {SSL_CERT_FILE: {{ .key }}}
 {{- end }}{{ end }}
 {{- with .pageTemplate }}{{ if .configMap }}
 - name: page-template

@@ -132,7 +132,7 @@ def _guarded(patch: Patch, raw: RawObject) -> Patch:
 
 def _collection(resource: Resource, namespace: str | None) -> str:
     within = f"/namespaces/{quote(namespace, safe='')}" if namespace else ""
-    return f"/apis/{resource.group}/{resource.version}{within}/{resource.plural}"
+    return f"{resource.path}{within}/{resource.plural}"
 
 
 def _object_path(resource: Resource, namespace: str, name: str) -> str:

@@ -52,11 +52,15 @@ def core_versions() -> JsonObject:
 def group_list(definitions: Iterable[Definition]) -> JsonObject:
     """The document at `/apis`."""
     groups = {
-        definition.resource.group: group(definition)
+        definition.resource.group: _without_kind(group(definition))
         for definition in definitions
         if definition.resource.group
     }
     return {"kind": "APIGroupList", "apiVersion": "v1", "groups": list(groups.values())}
+
+
+def _without_kind(document: JsonObject) -> JsonObject:
+    return {key: value for key, value in document.items() if key not in ("kind", "apiVersion")}
 
 
 def group(definition: Definition) -> JsonObject:
@@ -86,15 +90,17 @@ def resource_list(api_version: str, definitions: Iterable[Definition]) -> JsonOb
 
 def _resources(definition: Definition) -> list[JsonObject]:
     plural = definition.resource.plural
-    main = {
+    main: JsonObject = {
         "name": plural,
         "singularName": definition.singular,
         "namespaced": True,
         "kind": definition.kind,
         "verbs": list(_VERBS),
-        "shortNames": list(definition.short_names),
-        "categories": list(definition.categories),
     }
+    if definition.short_names:
+        main["shortNames"] = list(definition.short_names)
+    if definition.categories:
+        main["categories"] = list(definition.categories)
     if not definition.has_status:
         return [main]
     status = {

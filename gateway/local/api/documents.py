@@ -11,6 +11,7 @@ from gateway.local.api import discovery, openapi
 from gateway.local.api.errors import MethodNotAllowedError
 from gateway.local.api.negotiation import negotiate
 from gateway.local.api.objects import JsonObject, encode
+from gateway.local.api.representation import UNCACHED
 
 if TYPE_CHECKING:
     from gateway.local.api.definitions import Definition
@@ -37,9 +38,11 @@ class Documents:
         if request.method not in ("GET", "HEAD"):
             raise MethodNotAllowedError("this document can only be read")
         if path in _HEALTH:
-            return web.Response(text="ok")
-        negotiate(request.headers.get("Accept", ""), tables=False)
-        return web.Response(body=self._rendered[path], content_type="application/json")
+            return web.Response(text="ok", headers=UNCACHED)
+        negotiate(request.headers.get("Accept", ""), transforms=False)
+        return web.Response(
+            body=self._rendered[path], content_type="application/json", headers=UNCACHED
+        )
 
 
 def _documents(definitions: list[Definition]) -> dict[str, JsonObject]:

@@ -31,7 +31,8 @@ class Cause:
     message: str
 
     def as_json(self) -> JsonObject:
-        return {"reason": self.reason, "message": self.message, "field": self.field}
+        body = {"reason": self.reason, "message": self.message, "field": self.field}
+        return {key: value for key, value in body.items() if value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +67,18 @@ class ApiError(Exception):
 
     def status(self) -> JsonObject:
         """The `metav1.Status` body of this error."""
-        return {
+        body: JsonObject = {
             "kind": "Status",
             "apiVersion": "v1",
             "metadata": {},
             "status": "Failure",
             "message": self.message,
             "reason": self.reason,
-            "details": self.details.as_json(),
             "code": self.code,
         }
+        if details := self.details.as_json():
+            body["details"] = details
+        return body
 
 
 class BadRequestError(ApiError):
@@ -124,6 +127,15 @@ class ExpiredError(ApiError):
     code = 410
     reason = "Expired"
 
+    def __init__(self, message: str, continue_from: str = "") -> None:
+        """`continue_from` is a token for the rest of a list as it is now."""
+        super().__init__(message)
+        self._continue_from = continue_from
+
+    def status(self) -> JsonObject:
+        metadata = {"continue": self._continue_from} if self._continue_from else {}
+        return super().status() | {"metadata": metadata}
+
 
 class TooLargeError(ApiError):
     code = 413
@@ -145,6 +157,13 @@ class InvalidError(ApiError):
 
     code = 422
     reason = "Invalid"
+
+
+def invalid_options(kind: str, *causes: Cause) -> InvalidError:
+    """The 422 for parameters of a request; `kind` is that of the options that they make up."""
+    listed = ", ".join(f"{cause.field}: {cause.message}" for cause in causes)
+    message = f'{kind}.meta.k8s.io "" is invalid: {listed}'
+    return InvalidError(message, Details(group="meta.k8s.io", kind=kind, causes=causes))
 
 
 class FutureVersionError(ApiError):

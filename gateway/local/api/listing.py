@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from gateway.local.api.definitions import GroupResource
 
 _START = ("", "")
+# In a token: the rest is shown in whatever version there is.
+_AS_IT_IS = -1
 
 
 class VersionMatch(StrEnum):
@@ -63,7 +65,9 @@ def list_objects(database: Database, resource: GroupResource, options: ListOptio
         if options.limit and len(items) == options.limit:
             assert last is not None
             remaining = 1 + sum(1 for _ in rows) if options.selector.selects_all else None
-            return ObjectList(items, str(version), _encode_token(version, last), remaining)
+            return ObjectList(
+                items, str(version), _encode_token(version, (last.namespace, last.name)), remaining
+            )
         obj = decode(row.body)
         if options.selector.matches(obj):
             items.append(obj)
@@ -76,32 +80,35 @@ def _position(database: Database, options: ListOptions) -> tuple[int, tuple[str,
         if options.resource_version not in ("", "0"):
             raise BadRequestError("specifying resource version is not allowed when using continue")
         version, after = _decode_token(options.continue_from)
-        return _available(database, version), after
+        if version == _AS_IT_IS:
+            return database.current, after
+        now = _encode_token(_AS_IT_IS, after)
+        return _available(database, version, now), after
     asked = parse_version(options.resource_version)
-    if options.match is not VersionMatch.ANY and not options.resource_version:
-        raise BadRequestError(
-            "resourceVersionMatch is forbidden unless resourceVersion is provided"
-        )
     if options.match is VersionMatch.EXACT:
-        if asked == 0:
-            raise BadRequestError('resourceVersionMatch "Exact" is forbidden for version "0"')
         return _available(database, asked), _START
-    if asked > database.current:
-        raise FutureVersionError(asked, database.current)
+    check_reached(database, asked)
     return database.current, _START
 
 
-def _available(database: Database, version: int) -> int:
+def check_reached(database: Database, version: int) -> None:
+    """Raises `FutureVersionError` for a version that the store has not reached."""
     if version > database.current:
         raise FutureVersionError(version, database.current)
+
+
+def _available(database: Database, version: int, continue_from: str = "") -> int:
+    check_reached(database, version)
     if version < database.compacted:
-        raise expired(version, database)
+        raise expired(version, database, continue_from)
     return version
 
 
-def expired(version: int, database: Database) -> ExpiredError:
-    """The 410 that makes a client list again."""
-    return ExpiredError(f"too old resource version: {version} ({database.compacted})")
+def expired(version: int, database: Database, continue_from: str = "") -> ExpiredError:
+    """The 410 that makes a client list again, or continue with what follows as it is now."""
+    return ExpiredError(
+        f"too old resource version: {version} ({database.compacted})", continue_from
+    )
 
 
 def parse_version(text: str) -> int:
@@ -113,8 +120,8 @@ def parse_version(text: str) -> int:
     return int(text)
 
 
-def _encode_token(version: int, last: Row) -> str:
-    document = orjson.dumps([version, last.namespace, last.name])
+def _encode_token(version: int, after: tuple[str, str]) -> str:
+    document = orjson.dumps([version, *after])
     return base64.urlsafe_b64encode(document).decode().rstrip("=")
 
 
@@ -125,7 +132,7 @@ def _decode_token(token: str) -> tuple[int, tuple[str, str]]:
     except (binascii.Error, ValueError) as error:
         raise BadRequestError("continue key is not valid") from error
     match document:
-        case [int(version), str(namespace), str(name)] if version >= 0:
+        case [int(version), str(namespace), str(name)] if version >= _AS_IT_IS:
             return version, (namespace, name)
         case _:
             raise BadRequestError("continue key is not valid")

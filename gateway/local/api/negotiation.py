@@ -11,16 +11,25 @@ _RANGES = frozenset((_JSON, "application/*", "*/*"))
 
 
 class Representation(Enum):
-    """In what form an answer goes out; both are JSON."""
+    """In what form an answer goes out; all are JSON."""
 
     OBJECT = "object"
     TABLE = "table"
+    METADATA = "metadata"
 
 
-def negotiate(accept: str, *, tables: bool = True) -> Representation:
+_FORMS = {
+    "Table": Representation.TABLE,
+    "PartialObjectMetadata": Representation.METADATA,
+    "PartialObjectMetadataList": Representation.METADATA,
+}
+
+
+def negotiate(accept: str, *, transforms: bool = True) -> Representation:
     """The first form in the client's list that is served (clients list their preference first).
 
-    Raises `NotAcceptableError` if there is none.
+    `transforms` says whether it can be served as anything but an object. Raises
+    `NotAcceptableError` if there is none.
     """
     if not accept.strip():
         return Representation.OBJECT
@@ -31,8 +40,8 @@ def negotiate(accept: str, *, tables: bool = True) -> Representation:
         match parameters.get("as"):
             case None:
                 return Representation.OBJECT
-            case "Table" if tables and _is_meta_v1(parameters):
-                return Representation.TABLE
+            case form if form in _FORMS and transforms and _is_meta_v1(parameters):
+                return _FORMS[form]
     raise NotAcceptableError(f"only the following media types are accepted: {_JSON}")
 
 

@@ -10,8 +10,11 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from gateway.local.api.errors import BadRequestError, Cause
+from gateway.local.api.timestamps import parse_timestamp
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from gateway.local.api.objects import JsonObject
 
 _LABEL_VALUE = re.compile(r"(?:[A-Za-z0-9](?:[-A-Za-z0-9_.]*[A-Za-z0-9])?)?")
@@ -24,15 +27,20 @@ _STRINGS = (
     *("name", "generateName", "namespace", "uid", "resourceVersion"),
     *("creationTimestamp", "deletionTimestamp", "selfLink"),
 )
+_TIMES = ("creationTimestamp", "deletionTimestamp")
 _INTEGERS = ("generation", "deletionGracePeriodSeconds")
 _STRING_MAPS = ("labels", "annotations")
 _LISTS = {"finalizers": str, "ownerReferences": dict, "managedFields": dict}
 _KNOWN = {*_STRINGS, *_INTEGERS, *_STRING_MAPS, *_LISTS}
+_OWNER_REQUIRED = ("apiVersion", "kind", "name", "uid")
+_OWNER_KNOWN = {*_OWNER_REQUIRED, "controller", "blockOwnerDeletion"}
+# Nothing can be owned by what is only told.
+_NO_OWNERS = (("v1", "Event"), ("events.k8s.io/v1", "Event"))
 
 # Set by the server alone; what a client sends for them is overwritten with what is stored.
 SERVER_OWNED = (
     *("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"),
-    *("generation", "name", "namespace", "generateName", "resourceVersion"),
+    *("generation", "name", "namespace", "resourceVersion"),
 )
 
 
@@ -57,29 +65,51 @@ def is_label_value(text: str) -> bool:
 
 
 def decode_metadata(kind: str, metadata: object) -> list[str]:
-    """Check the types of all fields and drop, in place, what is unknown, null or not kept.
+    """Check the types of all fields and drop, in place, what is unknown, null, empty or not kept.
 
     Returns the paths of unknown fields. Raises `BadRequestError` for a value of a wrong type, as
     the real server does when it decodes.
     """
     if not isinstance(metadata, dict):
         raise _wrong_type(kind, "metadata", metadata)
-    for name in [name for name, value in metadata.items() if value is None]:
+    for name in _STRING_MAPS:
+        _fill_nulls(metadata.get(name))
+    for name in [name for name, value in metadata.items() if _is_nothing(name, value)]:
         del metadata[name]
-    unknown = sorted(metadata.keys() - _KNOWN)
-    for name in unknown:
-        del metadata[name]
+    unknown = _drop_unknown(metadata, _KNOWN, "metadata")
     for name, value in metadata.items():
         _check_type(kind, name, value)
     for name in ("managedFields", "selfLink"):
         metadata.pop(name, None)
-    return [f"metadata.{name}" for name in unknown]
+    for index, owner in enumerate(metadata.get("ownerReferences", ())):
+        unknown += _drop_unknown(owner, _OWNER_KNOWN, f"metadata.ownerReferences[{index}]")
+    return unknown
+
+
+def _is_nothing(name: str, value: object) -> bool:
+    is_empty = (name in _STRING_MAPS and value == {}) or (name in _LISTS and value == [])
+    return value is None or is_empty
+
+
+def _fill_nulls(values: object) -> None:
+    """A null among strings is decoded as the empty one."""
+    if isinstance(values, dict):
+        values.update({key: "" for key, value in values.items() if value is None})
+
+
+def _drop_unknown(fields: JsonObject, known: Collection[str], path: str) -> list[str]:
+    unknown = sorted(fields.keys() - known)
+    for name in unknown:
+        del fields[name]
+    return [f"{path}.{name}" for name in unknown]
 
 
 def _check_type(kind: str, name: str, value: object) -> None:
     path = f"metadata.{name}"
     if name in _STRINGS:
         _expect(kind, path, value, str)
+        if name in _TIMES:
+            _expect_time(kind, path, value)
     elif name in _INTEGERS:
         _expect(kind, path, value, int)
     elif name in _STRING_MAPS:
@@ -101,6 +131,13 @@ def _expect(kind: str, path: str, value: object, wanted: type) -> None:
         raise _wrong_type(kind, path, value)
 
 
+def _expect_time(kind: str, path: str, value: Any) -> None:
+    try:
+        parse_timestamp(value)
+    except ValueError as error:
+        raise BadRequestError(f"{kind} cannot be handled: {path} is {error}") from error
+
+
 def _wrong_type(kind: str, path: str, value: object) -> BadRequestError:
     return BadRequestError(
         f"{kind} cannot be handled: {path} must not be a {type(value).__name__} in JSON"
@@ -115,9 +152,11 @@ def validate_metadata(metadata: JsonObject) -> list[Cause]:
     for key, value in metadata.get("labels", {}).items():
         causes += _label(key, value)
     causes += _annotations(metadata.get("annotations", {}))
-    for index, name in enumerate(metadata.get("finalizers", ())):
-        if not is_qualified_name(name):
-            causes.append(_invalid(f"metadata.finalizers[{index}]", name, "a qualified name"))
+    causes += [
+        _invalid("metadata.finalizers", name, "a qualified name")
+        for name in metadata.get("finalizers", ())
+        if not is_qualified_name(name)
+    ]
     causes += _owners(metadata.get("ownerReferences", ()))
     return causes
 
@@ -145,15 +184,22 @@ def _annotations(annotations: dict[str, str]) -> list[Cause]:
 
 
 def _owners(owners: list[JsonObject] | tuple[()]) -> list[Cause]:
-    causes = []
-    for index, owner in enumerate(owners):
-        for field in ("apiVersion", "kind", "name", "uid"):
-            if not isinstance(owner.get(field), str) or not owner[field]:
-                path = f"metadata.ownerReferences[{index}].{field}"
-                causes.append(Cause("FieldValueRequired", path, "Required value"))
-    if sum(owner.get("controller") is True for owner in owners) > 1:
+    field = "metadata.ownerReferences"
+    causes = [
+        _invalid(f"{field}.{name}", "", "set")
+        for owner in owners
+        for name in _OWNER_REQUIRED
+        if not isinstance(owner.get(name), str) or not owner[name]
+    ]
+    for owner in owners:
+        version = owner.get("apiVersion")
+        if isinstance(version, str) and version.count("/") > 1:
+            causes.append(_invalid(f"{field}.apiVersion", version, "a group and a version"))
+        if (version, owner.get("kind")) in _NO_OWNERS:
+            causes.append(_invalid(field, str(owner["kind"]), "a kind that may own objects"))
+    if len({owner.get("uid") for owner in owners if owner.get("controller") is True}) > 1:
         message = "Invalid value: only one reference can have controller set to true"
-        causes.append(Cause("FieldValueInvalid", "metadata.ownerReferences", message))
+        causes.append(Cause("FieldValueInvalid", field, message))
     return causes
 
 

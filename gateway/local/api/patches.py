@@ -16,8 +16,6 @@ import orjson
 
 from gateway.local.api.errors import (
     BadRequestError,
-    Cause,
-    Details,
     InvalidError,
     UnsupportedMediaTypeError,
     too_large,
@@ -79,18 +77,19 @@ def apply_patch(kind: PatchType, raw: bytes, current: JsonObject) -> JsonObject:
 
 
 def _apply_operations(document: object, current: JsonObject) -> object:
+    document = [] if document is None else document
     if not isinstance(document, list) or len(document) > _OPERATIONS_LIMIT:
         raise BadRequestError(f"a JSON patch is a list of at most {_OPERATIONS_LIMIT} operations")
+    if not all(isinstance(operation, dict) for operation in document):
+        raise BadRequestError("an operation of a JSON patch is an object")
     patched: object = clone(current)
     try:
         for operation in document:
             patched = jsonpatch.JsonPatch([operation]).apply(patched, in_place=True)
             _bound(operation, patched)
-    except (jsonpatch.JsonPatchConflict, jsonpatch.JsonPatchTestFailed) as error:
-        cause = Cause("FieldValueInvalid", "patch", str(error))
-        message = "the server rejected our request due to an error in our request"
-        raise InvalidError(message, Details(causes=(cause,))) from error
-    except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException, TypeError) as error:
+    except (jsonpatch.JsonPatchException, jsonpointer.JsonPointerException) as error:
+        raise InvalidError(f"the JSON patch cannot be applied: {error}") from error
+    except TypeError as error:
         raise BadRequestError(f"malformed JSON patch: {error}") from error
     return patched
 

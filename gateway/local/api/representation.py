@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from gateway.local.api.negotiation import Representation, negotiate
 from gateway.local.api.query import Query, include_object
-from gateway.local.api.table import TablePrinter
+from gateway.local.api.table import TablePrinter, metadata_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from gateway.local.api.definitions import Definition
     from gateway.local.api.listing import ObjectList
     from gateway.local.api.objects import JsonObject
+
+
+#: On every answer: no intermediary may keep what the next write outdates.
+UNCACHED = {"Cache-Control": "no-cache, private"}
 
 
 class Printer(Protocol):
@@ -37,11 +41,17 @@ class ObjectPrinter:
         return obj
 
     def many(self, listed: ObjectList) -> JsonObject:
+        metadata, items = list_metadata(listed), listed.items
+        if self._definition.built_in:
+            # The list's own kind tells theirs; those of custom resources tell it nevertheless.
+            items = [_without_kind(obj) for obj in items]
+        else:
+            metadata = {"continue": ""} | metadata
         return {
             "kind": self._definition.list_kind,
             "apiVersion": self._definition.api_version,
-            "metadata": list_metadata(listed),
-            "items": listed.items,
+            "metadata": metadata,
+            "items": items,
         }
 
     def bookmark(self, obj: JsonObject) -> JsonObject:
@@ -63,17 +73,42 @@ class RowPrinter:
         return self._table.table(listed.items, list_metadata(listed), self._now())
 
     def bookmark(self, obj: JsonObject) -> JsonObject:
-        version = obj["metadata"]["resourceVersion"]
-        return self._table.table([], {"resourceVersion": version}, self._now())
+        return self.one(obj)
+
+
+class MetadataPrinter:
+    """Of each object its metadata alone (PartialObjectMetadata)."""
+
+    def one(self, obj: JsonObject) -> JsonObject:
+        return metadata_of(obj)
+
+    def many(self, listed: ObjectList) -> JsonObject:
+        return {
+            "kind": "PartialObjectMetadataList",
+            "apiVersion": "meta.k8s.io/v1",
+            "metadata": list_metadata(listed),
+            "items": [metadata_of(obj) for obj in listed.items],
+        }
+
+    def bookmark(self, obj: JsonObject) -> JsonObject:
+        return metadata_of(obj)
+
+
+def _without_kind(obj: JsonObject) -> JsonObject:
+    return {key: value for key, value in obj.items() if key not in ("kind", "apiVersion")}
 
 
 def make_printer(
     definition: Definition, accept: str, query: Query, now: Callable[[], datetime]
 ) -> Printer:
     """The printer that an Accept header asks for. Raises `NotAcceptableError`."""
-    if negotiate(accept) is Representation.TABLE:
-        return RowPrinter(TablePrinter(definition.columns, include_object(query)), now)
-    return ObjectPrinter(definition)
+    match negotiate(accept):
+        case Representation.TABLE:
+            return RowPrinter(TablePrinter(definition.columns, include_object(query)), now)
+        case Representation.METADATA:
+            return MetadataPrinter()
+        case Representation.OBJECT:
+            return ObjectPrinter(definition)
 
 
 def list_metadata(listed: ObjectList) -> JsonObject:

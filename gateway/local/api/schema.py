@@ -46,7 +46,9 @@ class ObjectSchema:
         return dropped
 
     def default(self, obj: JsonObject) -> None:
-        """Fill in defaults, in place, wherever the object that would hold them is present."""
+        """Fill in defaults, in place, wherever the object that would hold them is present, and
+        drop nulls that mean nothing.
+        """
         _default(self.open_api, obj)
 
     def validate(self, obj: JsonObject) -> list[Cause]:
@@ -102,6 +104,8 @@ def _default(schema: Mapping[str, Any], value: object) -> None:
         for key, child in schema.get("properties", {}).items():
             if "default" in child and _is_unset(child, value, key):
                 value[key] = clone({"value": child["default"]})["value"]
+            elif key in value and _is_unset(child, value, key):
+                del value[key]
             _default(child, value.get(key))
         additional = schema.get("additionalProperties")
         if isinstance(additional, dict):
@@ -111,7 +115,8 @@ def _default(schema: Mapping[str, Any], value: object) -> None:
 
 def _is_unset(schema: Mapping[str, Any], value: JsonObject, key: str) -> bool:
     """An explicit null counts as unset where null is no legal value."""
-    return key not in value or (value[key] is None and not schema.get("nullable"))
+    is_open = schema.get("nullable") or schema.get(_PRESERVE)
+    return key not in value or (value[key] is None and not is_open)
 
 
 def _to_json_schema(schema: Mapping[str, Any]) -> JsonObject:
@@ -119,6 +124,8 @@ def _to_json_schema(schema: Mapping[str, Any]) -> JsonObject:
     translated = {key: _translate(key, value) for key, value in schema.items()}
     if schema.get(_INT_OR_STRING):
         translated["type"] = ["integer", "string"]
+    if schema.get(_EMBEDDED):
+        translated["required"] = [*schema.get("required", ()), "apiVersion", "kind"]
     if schema.get("nullable"):
         kinds = translated.get("type", [])
         translated["type"] = ([kinds] if isinstance(kinds, str) else kinds) + ["null"]
@@ -180,6 +187,7 @@ def _check_list_type(
 
 
 _FORMATS = FormatChecker(formats=())
+_MICROSECONDS = re.compile(r"\.\d{6}(?!\d)", re.ASCII)
 
 
 @_FORMATS.checks("date-time", raises=ValueError)
@@ -187,6 +195,14 @@ def _is_date_time(value: object) -> bool:
     if isinstance(value, str):
         parse_timestamp(value)
     return True
+
+
+@_FORMATS.checks("micro-time", raises=ValueError)
+def _is_micro_time(value: object) -> bool:
+    """`metav1.MicroTime`, of built-in resources alone: six digits of fraction, no more, no less."""
+    return _is_date_time(value) and (
+        not isinstance(value, str) or _MICROSECONDS.search(value) is not None
+    )
 
 
 @_FORMATS.checks("int32")
@@ -207,6 +223,10 @@ _REASONS = {
     "required": "FieldValueRequired",
     "enum": "FieldValueNotSupported",
     "type": "FieldValueTypeInvalid",
+    "format": "FieldValueTypeInvalid",
+    "maxLength": "FieldValueTooLong",
+    "maxItems": "FieldValueTooMany",
+    "maxProperties": "FieldValueTooMany",
     "x-kubernetes-list-type": "FieldValueDuplicate",
 }
 

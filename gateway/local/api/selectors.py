@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
 _SET_BASED = re.compile(r"(\S+)\s+(in|notin)\s*\(([^()]*)\)")
+_ORDER = re.compile(r"([^\s=!<>]+)\s*([<>])\s*(-?\d+)", re.ASCII)
 _EQUALITY = re.compile(r"([^\s=!]+)\s*(==|=|!=)\s*([^\s=!]*)")
 # Commas that part requirements, not those within the parentheses of a set.
 _COMMA = re.compile(r",(?![^()]*\))")
 _FIELD_TERM = re.compile(r"((?:\\.|[^\\,=!])+)(==|=|!=)((?:\\[\\,=]|[^\\,=])*)")
 _FIELD_COMMA = re.compile(r"(?<!\\),")
 _FIELD_ESCAPE = re.compile(r"\\([\\,=])")
+_INTEGER = re.compile(r"-?\d{1,19}", re.ASCII)
 COMMON_FIELDS = ("metadata.name", "metadata.namespace")
 
 
@@ -34,6 +36,8 @@ class Operator(Enum):
     NOT_IN = "notin"
     EXISTS = "exists"
     ABSENT = "!"
+    GREATER = ">"
+    LESS = "<"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,16 @@ class LabelRequirement:
                 return labels.get(self.key) in self.values
             case Operator.NOT_IN:
                 return labels.get(self.key) not in self.values
+            case Operator.GREATER | Operator.LESS:
+                return self._is_beyond(labels.get(self.key, ""))
+
+    def _is_beyond(self, text: str) -> bool:
+        """A value that is no integer is neither greater nor less."""
+        if not _INTEGER.fullmatch(text):
+            return False
+        (bound,) = map(int, self.values)
+        value = int(text)
+        return value > bound if self.operator is Operator.GREATER else value < bound
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +126,9 @@ def _label_term(term: str) -> LabelRequirement:
         key, operator, listed = match.groups()
         values = frozenset(value.strip() for value in listed.split(","))
         return LabelRequirement(key, Operator(operator), values)
+    if match := _ORDER.fullmatch(term):
+        key, sign, value = match.groups()
+        return LabelRequirement(key, Operator(sign), frozenset((value,)))
     if match := _EQUALITY.fullmatch(term):
         key, sign, value = match.groups()
         operator = Operator.NOT_IN if sign == "!=" else Operator.IN

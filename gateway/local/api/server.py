@@ -129,7 +129,10 @@ class EmbeddedApi:
         try:
             return await handler(request)
         except ApiError as error:
-            return json_response(error.status(), error.code)
+            response = json_response(error.status(), error.code)
+            if error.details.retry_after_seconds:
+                response.headers["Retry-After"] = str(error.details.retry_after_seconds)
+            return response
         except web.RequestPayloadError:
             unreadable = BadRequestError("the body of the request cannot be read")
             return json_response(unreadable.status(), unreadable.code)

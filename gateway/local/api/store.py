@@ -25,7 +25,7 @@ from gateway.local.api.errors import (
     NotFoundError,
     too_large,
 )
-from gateway.local.api.listing import ListOptions, ObjectList, list_objects
+from gateway.local.api.listing import ListOptions, ObjectList, check_reached, list_objects
 from gateway.local.api.objectmeta import is_dns_label
 from gateway.local.api.objects import OBJECT_LIMIT, JsonObject, clone, decode, encode, meta
 from gateway.local.api.selectors import EVERYTHING, Selector
@@ -34,6 +34,7 @@ from gateway.local.api.strategy import (
     Subresource,
     WriteOptions,
     check_identity,
+    check_same,
     decode_object,
     invalid,
     is_finalized,
@@ -121,6 +122,10 @@ class ObjectStore:
         """Forget the history up to a version (of all, if None): older watches get 410."""
         self._database.compact(self._database.current if version is None else version)
 
+    def check_reached(self, version: int) -> None:
+        """Raises `FutureVersionError` for a version that the store has not reached."""
+        check_reached(self._database, version)
+
     def get(self, resource: GroupResource, namespace: str, name: str) -> JsonObject:
         """The object. Raises `NotFoundError`."""
         definition = self.definition(resource)
@@ -141,9 +146,10 @@ class ObjectStore:
         *,
         namespace: str = "",
         selector: Selector = EVERYTHING,
+        replays: bool = False,
     ) -> Subscription:
         """Follow a resource: the present objects as ADDED and then every change, or, with
-        `since`, the changes after that version. Close it when done.
+        `since`, the changes after that version unless it `replays`. Close it when done.
 
         Raises `ExpiredError` for a version that was compacted away.
         """
@@ -154,6 +160,7 @@ class ObjectStore:
             namespace=namespace,
             selector=selector,
             since=since,
+            replays=replays,
             on_close=self._subscriptions.discard,
         )
         self._subscriptions.add(subscription)
@@ -196,10 +203,7 @@ class ObjectStore:
         stored = self.get(resource, namespace, name)
         obj = _copy(obj)
         decode_object(definition, obj, options)
-        if not (meta(obj).get("resourceVersion") or definition.unconditional_update):
-            message = "Invalid value: must be specified for an update"
-            cause = Cause("FieldValueInvalid", "metadata.resourceVersion", message)
-            raise invalid(definition, name, [cause])
+        check_same(definition, stored, obj)
         return self._replace(definition, stored, obj, subresource, options)
 
     def patch(

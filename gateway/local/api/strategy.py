@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from gateway.local.api.definitions import EVENTS
 from gateway.local.api.errors import (
     BadRequestError,
     Cause,
@@ -70,11 +71,11 @@ class Preconditions:
             ("ResourceVersion", self.resource_version, metadata["resourceVersion"]),
         ):
             if wanted and wanted != found:
-                raise conflict(
-                    definition,
-                    metadata["name"],
+                raise ConflictError(
+                    f'Operation cannot be fulfilled on {definition.resource} "{metadata["name"]}": '
                     f"Precondition failed: {what} in precondition: {wanted}, "
                     f"{what} in object meta: {found}",
+                    Details(metadata["name"], definition.resource.group, definition.kind),
                 )
 
 
@@ -85,21 +86,38 @@ def decode_object(definition: Definition, obj: JsonObject, options: WriteOptions
     unknown fields.
     """
     _check_type_meta(definition, obj)
+    if obj.get("metadata") is None:
+        obj["metadata"] = {}
     unknown = decode_metadata(definition.kind, meta(obj)) + definition.schema.prune(obj)
-    _report_unknown(definition, unknown, options)
+    _report_unknown(definition, sorted(unknown), options)
     definition.schema.default(obj)
 
 
 def _check_type_meta(definition: Definition, obj: JsonObject) -> None:
     expected = {"apiVersion": definition.api_version, "kind": definition.kind}
+    if definition.built_in:
+        obj.update(expected | obj)
     for field, value in expected.items():
-        if definition.built_in:
-            obj.setdefault(field, value)
-        if obj.get(field) != value:
-            raise BadRequestError(
-                f"the {field} in the data ({obj.get(field, '')}) "
-                f"does not match the expected {field} ({value})"
-            )
+        found = obj.get(field)
+        if found == value:
+            continue
+        if field == "kind" and found and isinstance(found, str) and not definition.built_in:
+            raise _other_kind(definition, found, obj)
+        raise BadRequestError(
+            f"the {field} in the data ({found or ''}) does not match the expected {field} ({value})"
+        )
+
+
+def _other_kind(definition: Definition, kind: str, obj: JsonObject) -> InvalidError:
+    metadata = obj.get("metadata")
+    name = str(metadata.get("name", "")) if isinstance(metadata, dict) else ""
+    cause = Cause(
+        "FieldValueInvalid", "kind", f'Invalid value: "{kind}": must be {definition.kind}'
+    )
+    return InvalidError(
+        f'{kind}.{definition.resource.group} "{name}" is invalid: kind: {cause.message}',
+        Details(name, definition.resource.group, kind, (cause,)),
+    )
 
 
 def _report_unknown(definition: Definition, unknown: list[str], options: WriteOptions) -> None:
@@ -120,7 +138,7 @@ def prepare_create(
 ) -> None:
     """Make a decoded object a new one, in place; its name must be set already."""
     metadata = meta(obj)
-    if metadata.get("resourceVersion"):
+    if metadata.get("resourceVersion", "0") not in ("", "0"):
         raise BadRequestError("resourceVersion should not be set on objects to be created")
     for field in ("resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds"):
         metadata.pop(field, None)
@@ -142,9 +160,9 @@ def check_identity(namespace: str, name: str, obj: JsonObject) -> None:
             f"the namespace of the provided object ({metadata['namespace']}) does not match "
             f"the namespace sent on the request ({namespace})"
         )
-    if name and metadata.setdefault("name", name) != name:
+    if name and metadata.get("name", "") != name:
         raise BadRequestError(
-            f"the name of the object ({metadata['name']}) does not match "
+            f"the name of the object ({metadata.get('name', '')}) does not match "
             f"the name on the URL ({name})"
         )
 
@@ -159,6 +177,7 @@ def prepare_update(
     _check_version(definition, stored, proposed)
     if subresource is Subresource.STATUS:
         return _with(stored, "status", proposed.get("status"))
+    _check_unchanged(definition, stored, proposed)
     result = _with(proposed, "status", stored.get("status")) if definition.has_status else proposed
     metadata = {key: value for key, value in meta(result).items() if key not in SERVER_OWNED}
     kept = {key: meta(stored)[key] for key in SERVER_OWNED if key in meta(stored)}
@@ -171,17 +190,42 @@ def prepare_update(
 
 
 def _check_version(definition: Definition, stored: JsonObject, proposed: JsonObject) -> None:
-    metadata = meta(proposed)
     name = meta(stored)["name"]
-    Preconditions(uid=metadata.get("uid", "")).check(definition, stored)
-    version = metadata.get("resourceVersion", "")
-    if version and version != meta(stored)["resourceVersion"]:
+    version = meta(proposed).get("resourceVersion", "")
+    if version in ("", "0") and not definition.unconditional_update:
+        message = "Invalid value: must be specified for an update"
+        cause = Cause("FieldValueInvalid", "metadata.resourceVersion", message)
+        raise invalid(definition, name, [cause], plural=True)
+    if version not in ("", "0", meta(stored)["resourceVersion"]):
         raise conflict(
             definition,
             name,
             "the object has been modified; please apply your changes to the latest version and "
             "try again",
         )
+
+
+def check_same(definition: Definition, stored: JsonObject, proposed: JsonObject) -> None:
+    """Raises `ConflictError` if an object that is to be put is another one, by its uid."""
+    name, uid = meta(stored)["name"], meta(proposed).get("uid", "")
+    if uid not in ("", meta(stored)["uid"]):
+        raise conflict(
+            definition,
+            name,
+            f"Precondition failed: UID in precondition: {uid}, "
+            f"UID in object meta: {meta(stored)['uid']}",
+        )
+
+
+def _check_unchanged(definition: Definition, stored: JsonObject, proposed: JsonObject) -> None:
+    """What a client may leave out, but not contradict. Raises `InvalidError`."""
+    causes = [
+        Cause("FieldValueInvalid", f"metadata.{name}", "Invalid value: field is immutable")
+        for name in ("uid", "deletionTimestamp", "deletionGracePeriodSeconds")
+        if name in meta(proposed) and meta(proposed)[name] != meta(stored).get(name)
+    ]
+    if causes:
+        raise invalid(definition, meta(stored)["name"], causes)
 
 
 def _with(obj: JsonObject, field: str, value: object) -> JsonObject:
@@ -201,12 +245,32 @@ def _content(definition: Definition, obj: JsonObject) -> JsonObject:
 def validate_object(
     definition: Definition, obj: JsonObject, stored: JsonObject | None = None
 ) -> None:
-    """Raises `InvalidError` that names every offending field."""
+    """Raises `InvalidError` that names every offending field, and `BadRequestError` for a built-in
+    object whose fields are of another type: the real server cannot even read it.
+    """
     causes = validate_metadata(meta(obj)) + definition.schema.validate(obj)
+    if definition.built_in:
+        for cause in causes:
+            if cause.reason == "FieldValueTypeInvalid":
+                raise BadRequestError(
+                    f'{definition.kind} in version "{definition.version}" cannot be handled as a '
+                    f"{definition.kind}: {cause.field}: {cause.message}"
+                )
+    if definition.resource == EVENTS:
+        causes += _far_object(obj)
     if stored is not None and "deletionTimestamp" in meta(stored):
         causes += _late_finalizers(stored, obj)
     if causes:
         raise invalid(definition, meta(obj)["name"], causes)
+
+
+def _far_object(event: JsonObject) -> list[Cause]:
+    """An Event lies in the namespace of what it is about, or in `default` if that has none."""
+    namespace = event.get("involvedObject", {}).get("namespace", "")
+    if (namespace or "default") == meta(event)["namespace"]:
+        return []
+    message = f'Invalid value: "{namespace}": does not match the namespace of the event'
+    return [Cause("FieldValueInvalid", "involvedObject.namespace", message)]
 
 
 def _late_finalizers(stored: JsonObject, obj: JsonObject) -> list[Cause]:
@@ -238,13 +302,23 @@ def is_finalized(obj: JsonObject) -> bool:
     return "deletionTimestamp" in meta(obj) and not meta(obj).get("finalizers")
 
 
-def invalid(definition: Definition, name: str, causes: list[Cause]) -> InvalidError:
-    """The 422 for an object that breaks the rules that `causes` name."""
+def invalid(
+    definition: Definition, name: str, causes: list[Cause], *, plural: bool = False
+) -> InvalidError:
+    """The 422 for an object that breaks the rules that `causes` name.
+
+    Its details name the kind; `plural` is for the few rules whose refusals name the resource.
+    """
     listed = [f"{cause.field}: {cause.message}" for cause in causes]
     shown = listed[0] if len(listed) == 1 else f"[{', '.join(listed)}]"
     return InvalidError(
         f'{definition.qualified_kind} "{name}" is invalid: {shown}',
-        Details(name, definition.resource.group, definition.kind, tuple(causes)),
+        Details(
+            name,
+            definition.resource.group,
+            definition.resource.plural if plural else definition.kind,
+            tuple(causes),
+        ),
     )
 
 

@@ -12,8 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.local.api.database import Change, ChangeType, Database
-from gateway.local.api.errors import FutureVersionError
-from gateway.local.api.listing import ListOptions, expired, list_objects
+from gateway.local.api.listing import ListOptions, check_reached, expired, list_objects
 from gateway.local.api.objects import JsonObject, decode
 
 if TYPE_CHECKING:
@@ -35,9 +34,9 @@ class Event(NamedTuple):
 class Subscription:
     """An asynchronous iterator of events; made by `ObjectStore.subscribe`.
 
-    With `since` None, or 0, the present objects come first, as ADDED; else what was written
-    after that version. Under a selector or namespace, an object that begins to match is ADDED
-    and one that ceases to match is DELETED. Iteration ends after `close`.
+    With `since` None, or 0, or if it `replays`, the present objects come first, as ADDED; else what
+    was written after that version. Under a selector or namespace, an object that begins to match is
+    ADDED and one that ceases to match is DELETED. Iteration ends after `close`.
     Raises `ExpiredError`, now or later, when the history no longer reaches back far enough;
     `FutureVersionError` for a version that the store has not reached.
     """
@@ -50,6 +49,7 @@ class Subscription:
         namespace: str,
         selector: Selector,
         since: int | None,
+        replays: bool,
         on_close: Callable[[Subscription], None],
     ) -> None:
         self._database = database
@@ -60,10 +60,11 @@ class Subscription:
         self._closed = False
         self._written = asyncio.Event()
         self._pending: deque[tuple[int, Event]] = deque()
-        if since:
+        if since and not replays:
             self._position = since
             self._check_window()
         else:
+            check_reached(database, since or 0)
             self._position = database.current
             self._pending.extend(self._present())
         self._delivered = 0 if self._pending else self._position
@@ -73,6 +74,12 @@ class Subscription:
         listed = list_objects(self._database, self.resource, options)
         # Version 0: none of these alone stands for the state up to a version.
         return [(0, Event(ChangeType.ADDED, obj)) for obj in listed.items]
+
+    def take_present(self) -> list[Event]:
+        """The present objects that come first; the iteration goes on behind them."""
+        events = [event for _, event in self._pending]
+        self._pending.clear()
+        return events
 
     def __aiter__(self) -> Subscription:
         return self
@@ -120,8 +127,7 @@ class Subscription:
     def _check_window(self) -> None:
         if self._position < self._database.compacted:
             raise expired(self._position, self._database)
-        if self._position > self._database.current:
-            raise FutureVersionError(self._position, self._database.current)
+        check_reached(self._database, self._position)
 
     def _event(self, change: Change) -> Event | None:
         if self._namespace and change.namespace != self._namespace:
@@ -129,7 +135,8 @@ class Subscription:
         obj = decode(change.body)
         if self._selector.selects_all:
             return Event(change.type, obj)
-        matched = change.previous is not None and self._selector.matches(decode(change.previous))
+        before = decode(change.previous) if change.previous is not None else None
+        matched = before is not None and self._selector.matches(before)
         matches = change.type is not ChangeType.DELETED and self._selector.matches(obj)
         match (matched, matches):
             case (False, True):
@@ -137,6 +144,13 @@ class Subscription:
             case (True, True):
                 return Event(ChangeType.MODIFIED, obj)
             case (True, False):
-                return Event(ChangeType.DELETED, obj)
+                return Event(ChangeType.DELETED, _as_it_left(obj, before))
             case _:
                 return None
+
+
+def _as_it_left(obj: JsonObject, before: JsonObject | None) -> JsonObject:
+    """What a selection has lost: as it was in it, of the version in which it is not any more."""
+    last = before if before is not None else obj
+    version = obj["metadata"]["resourceVersion"]
+    return {**last, "metadata": {**last["metadata"], "resourceVersion": version}}

@@ -33,6 +33,15 @@ _NAME_COLUMN = {
 }
 
 
+def metadata_of(obj: JsonObject) -> JsonObject:
+    """The object's metadata alone."""
+    return {
+        "kind": "PartialObjectMetadata",
+        "apiVersion": "meta.k8s.io/v1",
+        "metadata": obj["metadata"],
+    }
+
+
 class TablePrinter:
     """Prints objects of one kind. Over a stream only its first table carries the column
     definitions, as those of the real server do.
@@ -47,7 +56,7 @@ class TablePrinter:
         self, objects: Iterable[JsonObject], metadata: JsonObject, now: datetime
     ) -> JsonObject:
         """A table of rows; `metadata` is the list's, or that of the one object."""
-        header = [] if self._has_printed else [_NAME_COLUMN, *map(_header, self._columns)]
+        header = None if self._has_printed else [_NAME_COLUMN, *map(_header, self._columns)]
         self._has_printed = True
         return {
             "kind": "Table",
@@ -58,16 +67,15 @@ class TablePrinter:
         }
 
     def _row(self, obj: JsonObject, now: datetime) -> JsonObject:
-        cells = [obj["metadata"]["name"], *(_cell(column, obj, now) for column in self._columns)]
-        row: JsonObject = {"cells": cells}
+        cells = [
+            obj["metadata"].get("name", ""),
+            *(_cell(column, obj, now) for column in self._columns),
+        ]
+        row: JsonObject = {"cells": cells, "object": None}
         if self._include is IncludeObject.OBJECT:
             row["object"] = obj
         elif self._include is IncludeObject.METADATA:
-            row["object"] = {
-                "kind": "PartialObjectMetadata",
-                "apiVersion": "meta.k8s.io/v1",
-                "metadata": obj["metadata"],
-            }
+            row["object"] = metadata_of(obj)
         return row
 
 
@@ -87,10 +95,12 @@ def _cell(column: PrinterColumn, obj: JsonObject, now: datetime) -> object:
     except ValueError:
         return None
     value = found[0] if found else None
+    if value is None:
+        return None
     if column.type == "date":
         return _age(value, now)
-    if value is None or isinstance(value, str | int | float):
-        return value
+    if isinstance(value, str | int | float):
+        return str(value) if column.type == "string" else value
     return ",".join(map(str, found)) if len(found) > 1 else str(value)
 
 

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 from gateway.local.api.definitions import Definition, GroupResource
-from gateway.local.api.errors import (
-    ApiError,
-    Cause,
-    Details,
-    InvalidError,
-    MethodNotAllowedError,
-    NotFoundError,
-)
-from gateway.local.api.listing import parse_version
+from gateway.local.api.errors import ApiError, Details, MethodNotAllowedError, NotFoundError
+from gateway.local.api.listing import ListOptions, parse_version
 from gateway.local.api.namespaces import NAMESPACES, get_namespace, list_namespaces
 from gateway.local.api.objects import JsonObject, encode
 from gateway.local.api.patches import accepted_patch_type, apply_patch
 from gateway.local.api.query import (
+    check_timeout,
     delete_options,
     flag,
     list_options,
@@ -30,18 +25,38 @@ from gateway.local.api.query import (
     parse_object,
     write_options,
 )
-from gateway.local.api.representation import make_printer
-from gateway.local.api.routes import ResourcePath
+from gateway.local.api.representation import UNCACHED, Printer, make_printer
 from gateway.local.api.strategy import Subresource
 from gateway.local.api.watching import WatchStream, WatchTimes
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from gateway.local.api.routes import ResourcePath
     from gateway.local.api.store import ObjectStore
     from gateway.local.api.subscription import Subscription
 
-Verb = Callable[[web.Request, Definition, ResourcePath], Awaitable[web.StreamResponse]]
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request for a resource, and the form that its answer will have."""
+
+    request: web.Request
+    definition: Definition
+    path: ResourcePath
+    printer: Printer
+
+    @property
+    def key(self) -> tuple[GroupResource, str, str]:
+        """Names the object to the store."""
+        return self.definition.resource, self.path.namespace, self.path.name
+
+    @property
+    def content_type(self) -> str:
+        return self.request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+
+
+Verb = Callable[[Call], Awaitable[web.StreamResponse]]
 
 
 class Verbs:
@@ -74,16 +89,25 @@ class Verbs:
 
     async def serve(self, request: web.Request, path: ResourcePath) -> web.StreamResponse:
         """Raises `ApiError`s, `NotFoundError` for what is not served among them."""
+        check_timeout(request.query)
         resource = GroupResource(path.group, path.plural)
         if resource == NAMESPACES.resource:
-            return self._serve_namespaces(request, path)
+            return self._serve_namespaces(self._call(request, NAMESPACES, path))
         definition = self._store.definition(resource)
         if path.version != definition.version:
             raise NotFoundError("the server could not find the requested resource")
-        verb = self._verbs(definition, path).get(request.method)
+        # The answer to HEAD is that to GET; its body is left out when it is sent.
+        method = "GET" if request.method == "HEAD" else request.method
+        verb = self._verbs(definition, path).get(method)
         if verb is None:
-            raise method_not_allowed()
-        return await verb(request, definition, path)
+            raise method_not_allowed(path)
+        # What the client cannot read is refused before anything is written.
+        return await verb(self._call(request, definition, path))
+
+    def _call(self, request: web.Request, definition: Definition, path: ResourcePath) -> Call:
+        accept = ",".join(request.headers.getall("Accept", []))
+        printer = make_printer(definition, accept, request.query, self._now)
+        return Call(request, definition, path, printer)
 
     def _verbs(self, definition: Definition, path: ResourcePath) -> dict[str, Verb]:
         match path.subresource:
@@ -96,56 +120,57 @@ class Verbs:
             case "status" if definition.has_status:
                 return self._status
             case _:
-                raise NotFoundError("the server could not find the requested resource")
+                raise NotFoundError(
+                    "the server could not find the requested resource",
+                    Details(path.name, path.group, path.plural),
+                )
 
-    def _serve_namespaces(self, request: web.Request, path: ResourcePath) -> web.Response:
-        if request.method != "GET" or flag(request.query, "watch"):
-            raise method_not_allowed()
+    def _serve_namespaces(self, call: Call) -> web.Response:
+        query, path = call.request.query, call.path
+        if call.request.method not in ("GET", "HEAD") or flag(query, "watch"):
+            raise method_not_allowed(path)
         if path.name:
-            return self._answer(request, NAMESPACES, get_namespace(self._store, path.name))
-        printer = make_printer(NAMESPACES, _accept(request), request.query, self._now)
-        options = list_options(NAMESPACES, "", request.query)
-        return json_response(printer.many(list_namespaces(self._store, options)))
+            return _answer(call, get_namespace(self._store, path.name))
+        options = list_options(NAMESPACES, "", query)
+        return json_response(call.printer.many(list_namespaces(self._store, options)))
 
-    async def _get(
-        self, request: web.Request, definition: Definition, path: ResourcePath
-    ) -> web.StreamResponse:
-        obj = self._store.get(definition.resource, path.namespace, path.name)
-        return self._answer(request, definition, obj)
+    async def _get(self, call: Call) -> web.StreamResponse:
+        self._store.check_reached(parse_version(call.request.query.get("resourceVersion", "")))
+        return _answer(call, self._store.get(*call.key))
 
-    async def _list_or_watch(
-        self, request: web.Request, definition: Definition, path: ResourcePath
-    ) -> web.StreamResponse:
-        if flag(request.query, "watch"):
-            return await self._watch(request, definition, path)
-        printer = make_printer(definition, _accept(request), request.query, self._now)
-        options = list_options(definition, path.namespace, request.query)
-        return json_response(printer.many(self._store.list(definition.resource, options)))
+    async def _list_or_watch(self, call: Call) -> web.StreamResponse:
+        query = call.request.query
+        options = list_options(call.definition, call.path.namespace, query)
+        if call.request.method == "GET" and flag(query, "watch"):
+            return await self._watch(call, options)
+        listed = self._store.list(call.definition.resource, options)
+        return json_response(call.printer.many(listed))
 
-    async def _watch(
-        self, request: web.Request, definition: Definition, path: ResourcePath
-    ) -> web.StreamResponse:
-        query = request.query
-        if "sendInitialEvents" in query:
-            raise _watch_list_refused()
-        printer = make_printer(definition, _accept(request), query, self._now)
-        options = list_options(definition, path.namespace, query)
+    async def _watch(self, call: Call, options: ListOptions) -> web.StreamResponse:
+        query = call.request.query
         since = parse_version(options.resource_version)
-        seconds = number(query, "timeoutSeconds") or self._times.longest
-        bookmark_every = self._times.bookmark if flag(query, "allowWatchBookmarks") else None
-        stream = WatchStream(request, definition, printer, self._times.write)
+        replays = flag(query, "sendInitialEvents")
+        stream = WatchStream(call.request, call.definition, call.printer, self._times.write)
+        run = partial(
+            stream.run,
+            seconds=max(0, number(query, "timeoutSeconds")) or self._times.longest,
+            bookmark_every=self._times.bookmark if flag(query, "allowWatchBookmarks") else None,
+            replays=replays,
+        )
         response = await stream.open()
         try:
             subscription = self._store.subscribe(
-                definition.resource, since, namespace=path.namespace, selector=options.selector
+                call.definition.resource,
+                since,
+                namespace=call.path.namespace,
+                selector=options.selector,
+                replays=replays,
             )
         except ApiError as error:
             # The real server, too, has sent its 200 by then.
             await stream.send("ERROR", error.status())
             return response
-        await self._follow(
-            subscription, partial(stream.run, seconds=seconds, bookmark_every=bookmark_every)
-        )
+        await self._follow(subscription, run)
         return response
 
     async def _follow(
@@ -161,125 +186,88 @@ class Verbs:
             self._watches.discard(subscription)
             subscription.close()
 
-    async def _create(
-        self, request: web.Request, definition: Definition, path: ResourcePath
-    ) -> web.StreamResponse:
-        obj = parse_object(_content_type(request), await request.read())
+    async def _create(self, call: Call) -> web.StreamResponse:
+        obj = parse_object(call.content_type, await call.request.read())
         warnings: list[str] = []
-        options = write_options(request.query, warnings.append)
-        created = self._store.create(definition.resource, path.namespace, obj, options)
-        return self._answer(request, definition, created, status=201, warnings=warnings)
+        options = write_options(call.request.query, warnings.append, "CreateOptions")
+        created = self._store.create(call.definition.resource, call.path.namespace, obj, options)
+        return _answer(call, created, status=201, warnings=warnings)
 
-    async def _update(
-        self, request: web.Request, definition: Definition, path: ResourcePath
-    ) -> web.StreamResponse:
-        obj = parse_object(_content_type(request), await request.read())
+    async def _update(self, call: Call) -> web.StreamResponse:
+        obj = parse_object(call.content_type, await call.request.read())
         warnings: list[str] = []
         updated = self._store.update(
-            definition.resource,
-            path.namespace,
-            path.name,
+            *call.key,
             obj,
-            subresource=Subresource(path.subresource),
-            options=write_options(request.query, warnings.append),
+            subresource=Subresource(call.path.subresource),
+            options=write_options(call.request.query, warnings.append, "UpdateOptions"),
         )
-        return self._answer(request, definition, updated, warnings=warnings)
+        return _answer(call, updated, warnings=warnings)
 
-    async def _patch(
-        self, request: web.Request, definition: Definition, path: ResourcePath
-    ) -> web.StreamResponse:
-        kind = accepted_patch_type(definition, _content_type(request))
-        raw = await request.read()
+    async def _patch(self, call: Call) -> web.StreamResponse:
+        kind = accepted_patch_type(call.definition, call.content_type)
+        raw = await call.request.read()
         warnings: list[str] = []
         patched = self._store.patch(
-            definition.resource,
-            path.namespace,
-            path.name,
+            *call.key,
             partial(apply_patch, kind, raw),
-            subresource=Subresource(path.subresource),
-            options=write_options(request.query, warnings.append),
+            subresource=Subresource(call.path.subresource),
+            options=write_options(call.request.query, warnings.append, "PatchOptions"),
         )
-        return self._answer(request, definition, patched, warnings=warnings)
+        return _answer(call, patched, warnings=warnings)
 
-    async def _delete(
-        self, request: web.Request, definition: Definition, path: ResourcePath
-    ) -> web.StreamResponse:
-        raw = await request.read()
-        preconditions, options = delete_options(request.query, _content_type(request), raw)
-        deleted = self._store.delete(
-            definition.resource, path.namespace, path.name, preconditions, options=options
-        )
+    async def _delete(self, call: Call) -> web.StreamResponse:
+        raw = await call.request.read()
+        preconditions, options = delete_options(call.request.query, call.content_type, raw)
+        deleted = self._store.delete(*call.key, preconditions, options=options)
         if deleted["metadata"].get("finalizers"):
-            return self._answer(request, definition, deleted)
-        return json_response(_deleted(definition, deleted["metadata"]))
+            return _answer(call, deleted)
+        return json_response(_deleted(call.definition, deleted["metadata"]))
 
-    async def _delete_collection(
-        self, request: web.Request, definition: Definition, path: ResourcePath
-    ) -> web.StreamResponse:
-        raw = await request.read()
-        _, options = delete_options(request.query, _content_type(request), raw)
-        selected = list_options(definition, path.namespace, request.query)
-        printer = make_printer(definition, _accept(request), request.query, self._now)
-        listed = self._store.list(definition.resource, selected)
+    async def _delete_collection(self, call: Call) -> web.StreamResponse:
+        raw = await call.request.read()
+        _, options = delete_options(call.request.query, call.content_type, raw)
+        selected = list_options(call.definition, call.path.namespace, call.request.query)
+        listed = self._store.list(call.definition.resource, selected)
         for obj in listed.items:
+            metadata = obj["metadata"]
             self._store.delete(
-                definition.resource, path.namespace, obj["metadata"]["name"], options=options
+                call.definition.resource, call.path.namespace, metadata["name"], options=options
             )
-        return json_response(printer.many(listed))
+        return json_response(call.printer.many(listed))
 
-    def _answer(
-        self,
-        request: web.Request,
-        definition: Definition,
-        obj: JsonObject,
-        *,
-        status: int = 200,
-        warnings: list[str] | None = None,
-    ) -> web.Response:
-        printer = make_printer(definition, _accept(request), request.query, self._now)
-        response = json_response(printer.one(obj), status)
-        for warning in warnings or ():
-            # RFC 9110 lets no line break into a field; a quote ends the quoted text.
-            text = warning.replace("\\", "\\\\").replace('"', '\\"')
-            response.headers.add("Warning", f'299 - "{text}"')
-        return response
+
+def _answer(
+    call: Call, obj: JsonObject, *, status: int = 200, warnings: Sequence[str] = ()
+) -> web.Response:
+    response = json_response(call.printer.one(obj), status)
+    for warning in warnings:
+        # RFC 9110 lets no line break into a field; a quote ends the quoted text.
+        text = warning.replace("\\", "\\\\").replace('"', '\\"')
+        response.headers.add("Warning", f'299 - "{text}"')
+    return response
 
 
 def json_response(document: JsonObject, status: int = 200) -> web.Response:
-    return web.Response(body=encode(document), status=status, content_type="application/json")
+    return web.Response(
+        body=encode(document), status=status, content_type="application/json", headers=UNCACHED
+    )
 
 
-def method_not_allowed() -> MethodNotAllowedError:
-    return MethodNotAllowedError("the server does not allow this method on the requested resource")
+def method_not_allowed(path: ResourcePath) -> MethodNotAllowedError:
+    return MethodNotAllowedError(
+        "the server does not allow this method on the requested resource",
+        Details(group=path.group, kind=path.plural),
+    )
 
 
 def _deleted(definition: Definition, metadata: JsonObject) -> JsonObject:
+    resource = definition.resource
+    details = Details(metadata["name"], resource.group, resource.plural)
     return {
         "kind": "Status",
         "apiVersion": "v1",
         "metadata": {},
         "status": "Success",
-        "details": {
-            "name": metadata["name"],
-            "group": definition.resource.group,
-            "kind": definition.resource.plural,
-            "uid": metadata["uid"],
-        },
+        "details": details.as_json() | {"uid": metadata["uid"]},
     }
-
-
-def _watch_list_refused() -> InvalidError:
-    message = "Forbidden: sendInitialEvents is not supported by this server: list, then watch"
-    cause = Cause("FieldValueForbidden", "sendInitialEvents", message)
-    return InvalidError(
-        f'ListOptions.meta.k8s.io "" is invalid: sendInitialEvents: {message}',
-        Details(group="meta.k8s.io", kind="ListOptions", causes=(cause,)),
-    )
-
-
-def _accept(request: web.Request) -> str:
-    return ",".join(request.headers.getall("Accept", []))
-
-
-def _content_type(request: web.Request) -> str:
-    return request.content_type.lower()

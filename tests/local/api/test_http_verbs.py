@@ -178,7 +178,7 @@ async def test_field_validation_is_warn_unless_asked_otherwise(client: Client) -
     assert 'strict decoding error: unknown field "spec.oops"' in strict.body["message"]
     ignored = await client.patch(f"{DEMO}?fieldValidation=Ignore", {"spec": {"oops": 1}})
     assert "Warning" not in ignored.headers
-    assert (await client.patch(f"{DEMO}?fieldValidation=X", {})).status == 400
+    assert (await client.patch(f"{DEMO}?fieldValidation=X", {})).status == 422
 
 
 async def test_a_dry_run_stores_nothing(client: Client, store: ObjectStore) -> None:
@@ -240,13 +240,17 @@ async def test_lists_are_selected_and_paged(client: Client, store: ObjectStore) 
     token = page["metadata"]["continue"]
     rest = (await client.get(f"{COLLECTION}?limit=2&continue={token}")).body
     assert [obj["metadata"]["name"] for obj in rest["items"]] == ["s2"]
-    assert rest["metadata"] == {"resourceVersion": page["metadata"]["resourceVersion"]}
+    version = page["metadata"]["resourceVersion"]
+    assert rest["metadata"] == {"continue": "", "resourceVersion": version}
     one = (await client.get(f"{BASE}/sandboxes?fieldSelector=metadata.name%3Ds1")).body
     assert len(one["items"]) == 1
     store.create(SANDBOXES, "default", sandbox("late"))
     store.compact()
     expired = await client.get(f"{COLLECTION}?limit=2&continue={token}")
     assert (expired.status, expired.reason) == (410, "Expired")
+    other = expired.body["metadata"]["continue"]
+    now = (await client.get(f"{COLLECTION}?continue={other}")).body
+    assert [obj["metadata"]["name"] for obj in now["items"]] == ["s2"]
 
 
 @pytest.mark.parametrize(
@@ -254,11 +258,11 @@ async def test_lists_are_selected_and_paged(client: Client, store: ObjectStore) 
     [
         "labelSelector=a%3Db%3Dc",
         "fieldSelector=spec.x%3Dy",
-        "limit=-1",
+        "limit=",
         "limit=x",
         "continue=x",
         "resourceVersion=x",
-        "resourceVersionMatch=Sometimes",
+        "timeout=soon",
         "includeObject=All",
     ],
 )
@@ -267,9 +271,104 @@ async def test_a_malformed_parameter_is_a_bad_request(client: Client, query: str
     assert (answer.status, answer.reason) == (400, "BadRequest")
 
 
+@pytest.mark.parametrize(
+    ("query", "field"),
+    [
+        ("resourceVersionMatch=Exact", "resourceVersionMatch"),
+        ("resourceVersionMatch=Exact&resourceVersion=0", "resourceVersionMatch"),
+        ("resourceVersionMatch=Sometimes&resourceVersion=1", "resourceVersionMatch"),
+        ("sendInitialEvents=true", "sendInitialEvents"),
+        ("watch=1&sendInitialEvents=true", "resourceVersionMatch"),
+        ("watch=1&resourceVersionMatch=NotOlderThan", "resourceVersionMatch"),
+    ],
+)
+async def test_parameters_that_do_not_go_together_are_invalid(
+    client: Client, query: str, field: str
+) -> None:
+    answer = await client.get(f"{COLLECTION}?{query}")
+    assert (answer.status, answer.reason) == (422, "Invalid")
+    assert answer.body["details"]["causes"][0]["field"] == field
+
+
+async def test_a_negative_limit_is_none(client: Client, store: ObjectStore) -> None:
+    store.create(SANDBOXES, "default", sandbox())
+    assert len((await client.get(f"{COLLECTION}?limit=-1")).body["items"]) == 1
+
+
+async def test_no_answer_may_be_kept(client: Client) -> None:
+    for path in (COLLECTION, DEMO, "/version"):
+        assert (await client.get(path)).headers["Cache-Control"] == "no-cache, private"
+
+
+async def test_what_the_client_cannot_read_is_not_written(
+    client: Client, store: ObjectStore
+) -> None:
+    answer = await client.call("POST", COLLECTION, sandbox(), Accept="text/html")
+    assert answer.status == 406
+    assert store.list(SANDBOXES).items == []
+
+
+async def test_a_head_is_that_of_get(client: Client, store: ObjectStore) -> None:
+    assert (await client.call("HEAD", DEMO)).status == 404
+    store.create(SANDBOXES, "default", sandbox())
+    answer = await client.call("HEAD", DEMO)
+    assert (answer.status, answer.body) == (200, {"raw": ""})
+
+
+async def test_metadata_alone_is_given_to_who_asks_for_it(
+    client: Client, store: ObjectStore
+) -> None:
+    store.create(SANDBOXES, "default", sandbox())
+    accept = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
+    listed = (await client.get(COLLECTION, Accept=accept)).body
+    assert listed["kind"] == "PartialObjectMetadataList"
+    (one,) = listed["items"]
+    assert (one["kind"], one["metadata"]["name"]) == ("PartialObjectMetadata", "demo")
+    assert "spec" not in one
+
+
+async def test_a_uid_guards_an_object_but_not_its_status(
+    client: Client, store: ObjectStore
+) -> None:
+    """As a real server does with custom resources: who reports names the version, too."""
+    store.create(SANDBOXES, "default", sandbox())
+    other = {"metadata": {"uid": "another"}}
+    refused = await client.patch(DEMO, other | {"spec": {"ports": [1]}})
+    assert (refused.status, refused.reason) == (422, "Invalid")
+    told = await client.patch(f"{DEMO}/status", other | {"status": {"phase": "Paused"}})
+    assert told.body["status"] == {"phase": "Paused"}
+
+
+async def test_a_deletion_is_not_undone_or_begun_by_a_write(
+    client: Client, store: ObjectStore
+) -> None:
+    store.create(SANDBOXES, "default", sandbox())
+    patch = {"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}
+    answer = await client.patch(DEMO, patch)
+    assert (answer.status, answer.reason) == (422, "Invalid")
+
+
+@pytest.mark.parametrize(
+    ("options", "status"),
+    [
+        ({"gracePeriodSeconds": "x"}, 400),
+        ({"kind": "Sandbox", "apiVersion": "sandbox-gateway.dev/v1alpha1"}, 400),
+        ({"propagationPolicy": "Sideways"}, 422),
+        ({"propagationPolicy": "Background", "orphanDependents": True}, 422),
+    ],
+)
+async def test_options_of_a_deletion_that_are_none_are_refused(
+    client: Client, store: ObjectStore, options: dict[str, object], status: int
+) -> None:
+    store.create(SANDBOXES, "default", sandbox())
+    assert (await client.delete(DEMO, options)).status == status
+    assert len(store.list(SANDBOXES).items) == 1
+
+
 async def test_a_future_version_is_answered_as_too_large(client: Client) -> None:
     answer = await client.get(f"{COLLECTION}?resourceVersion=99")
     assert (answer.status, answer.reason) == (504, "Timeout")
+    assert answer.headers["Retry-After"] == "1"
     assert answer.body["details"]["causes"][0]["reason"] == "ResourceVersionTooLarge"
 
 
@@ -314,7 +413,7 @@ async def test_tables_follow_the_printer_columns(client: Client, store: ObjectSt
     whole = (await client.get(f"{DEMO}?includeObject=Object", Accept=TABLE)).body
     assert whole["rows"][0]["object"]["spec"]
     bare = (await client.get(f"{DEMO}?includeObject=None", Accept=TABLE)).body
-    assert "object" not in bare["rows"][0]
+    assert bare["rows"][0]["object"] is None
 
 
 async def test_a_merge_patch_body_may_carry_a_charset(client: Client) -> None:

@@ -100,12 +100,32 @@ async def test_a_watch_ends_at_its_timeout_without_bookmarks_it_did_not_ask_for(
         assert [event async for event in lines] == []
 
 
-async def test_sending_initial_events_is_refused_as_a_server_without_it_does(
-    client: Client,
+async def test_a_watch_that_begins_with_a_list_tells_where_it_ends(
+    client: Client, store: ObjectStore
 ) -> None:
-    query = "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan"
-    answer = await client.get(f"{COLLECTION}?{query}")
-    assert (answer.status, answer.reason) == (422, "Invalid")
+    store.create(SANDBOXES, "default", sandbox("first"))
+    wanted = "sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true"
+    async with client.watch(f"{wanted}&resourceVersion=1") as lines:
+        first, mark = await following(lines, 2)
+        store.create(SANDBOXES, "default", sandbox("second"))
+        (second,) = await following(lines, 1)
+    assert [first["type"], mark["type"], second["type"]] == ["ADDED", "BOOKMARK", "ADDED"]
+    assert mark["object"]["metadata"] == {
+        "resourceVersion": "1",
+        "annotations": {"k8s.io/initial-events-end": "true"},
+    }
+
+
+async def test_what_leaves_a_selection_is_shown_as_it_was_in_it(
+    client: Client, store: ObjectStore
+) -> None:
+    store.create(SANDBOXES, "default", sandbox(labels={"in": "yes"}))
+    async with client.watch("labelSelector=in%3Dyes&resourceVersion=1") as lines:
+        await client.patch(f"{COLLECTION}/demo", {"metadata": {"labels": {"in": "no"}}})
+        (left,) = await following(lines, 1)
+    metadata = left["object"]["metadata"]
+    assert (left["type"], metadata["labels"]) == ("DELETED", {"in": "yes"})
+    assert metadata["resourceVersion"] == "2"
 
 
 @pytest.mark.parametrize("value", ["false", "False", "0"])
@@ -119,8 +139,9 @@ async def test_tables_in_a_watch_name_their_columns_once(store: ObjectStore) -> 
         store.create(SANDBOXES, "default", sandbox("b"))
         async with client.watch("allowWatchBookmarks=1", Accept=TABLE) as lines:
             events = await following(lines, 3)
-    assert [len(event["object"]["columnDefinitions"]) for event in events] == [5, 0, 0]
-    assert [len(event["object"]["rows"]) for event in events] == [1, 1, 0]
+    first, second, bookmark = (event["object"]["columnDefinitions"] for event in events)
+    assert (len(first), second, bookmark) == (5, None, None)
+    assert [len(event["object"]["rows"]) for event in events] == [1, 1, 1]
     assert events[2]["object"]["metadata"]["resourceVersion"] == "2"
 
 

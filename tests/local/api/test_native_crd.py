@@ -95,11 +95,10 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"ports": "80"}, "spec.ports", "FieldValueTypeInvalid"),
     ({"wakeOnTraffic": {}}, "spec.wakeOnTraffic.enabled", "FieldValueRequired"),
     ({"wakeOnTraffic": {"enabled": "yes"}}, "spec.wakeOnTraffic.enabled", "FieldValueTypeInvalid"),
-    ({"wakeOnTraffic": None}, "spec.wakeOnTraffic", "FieldValueTypeInvalid"),
     ({"standby": {"idle_timeout": "5m"}}, "spec.standby.enabled", "FieldValueRequired"),
     ({"standby": {"enabled": True}}, "spec.standby", "FieldValueInvalid"),
-    ({"shutdownTime": "tomorrow"}, "spec.shutdownTime", "FieldValueInvalid"),
-    ({"shutdownTime": "2027-13-01T00:00:00Z"}, "spec.shutdownTime", "FieldValueInvalid"),
+    ({"shutdownTime": "tomorrow"}, "spec.shutdownTime", "FieldValueTypeInvalid"),
+    ({"shutdownTime": "2027-13-01T00:00:00Z"}, "spec.shutdownTime", "FieldValueTypeInvalid"),
     ({"ports": [0]}, "spec.ports[0]", "FieldValueInvalid"),
     ({"ports": [80, 65536]}, "spec.ports[1]", "FieldValueInvalid"),
     ({"ports": ["80"]}, "spec.ports[0]", "FieldValueTypeInvalid"),
@@ -150,3 +149,9 @@ def test_one_condition_of_a_type_is_enough(store: ObjectStore) -> None:
             uid,
             lambda status: status.update(conditions=[ready, ready]),
         )
+
+
+def test_a_null_means_that_nothing_is_given(store: ObjectStore) -> None:
+    nulls = sandbox(desiredState=None, wakeOnTraffic=None, ports=None)
+    created = store.create(SANDBOXES, "default", nulls)
+    assert created["spec"] == {"desiredState": "Running"}

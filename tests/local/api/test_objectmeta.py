@@ -59,9 +59,22 @@ def test_metadata_must_be_an_object(store: ObjectStore) -> None:
         ({"labels": {"a": "-x"}}, "metadata.labels"),
         ({"annotations": {"a b": "x"}}, "metadata.annotations"),
         ({"annotations": {"a": "x" * 262_144}}, "metadata.annotations"),
-        ({"finalizers": ["a b"]}, "metadata.finalizers[0]"),
-        ({"ownerReferences": [{**OWNER, "uid": ""}]}, "metadata.ownerReferences[0].uid"),
-        ({"ownerReferences": [{**OWNER, "controller": True}] * 2}, "metadata.ownerReferences"),
+        ({"finalizers": ["a b"]}, "metadata.finalizers"),
+        ({"ownerReferences": [{**OWNER, "uid": ""}]}, "metadata.ownerReferences.uid"),
+        (
+            {"ownerReferences": [{**OWNER, "apiVersion": "a/b/c"}]},
+            "metadata.ownerReferences.apiVersion",
+        ),
+        ({"ownerReferences": [{**OWNER, "kind": "Event"}]}, "metadata.ownerReferences"),
+        (
+            {
+                "ownerReferences": [
+                    {**OWNER, "controller": True},
+                    {**OWNER, "uid": "v", "controller": True},
+                ]
+            },
+            "metadata.ownerReferences",
+        ),
     ],
 )
 def test_a_value_that_breaks_a_rule_names_its_field(

@@ -61,17 +61,17 @@ def test_a_path_beyond_the_subset_is_an_error(path: str) -> None:
         ("string", ".nothing", None),
         ("string", "..", None),
         ("boolean", ".spec.flag", True),
-        ("string", ".spec.list[*].x", 1),
+        ("string", ".spec.list[*].x", "1"),
         ("string", ".spec.list[0]", "{'x': 1}"),
         ("date", ".metadata.creationTimestamp", "10m"),
-        ("date", ".nothing", "<unknown>"),
+        ("date", ".nothing", None),
         ("date", ".metadata.name", "<invalid>"),
     ],
 )
 def test_a_cell_shows_what_its_column_says(kind: str, path: str, cell: object) -> None:
     printer = TablePrinter((PrinterColumn("C", kind, path),), IncludeObject.NONE)
     table = printer.table([OBJ], {}, NOW)
-    assert table["rows"] == [{"cells": ["demo", cell]}]
+    assert table["rows"] == [{"cells": ["demo", cell], "object": None}]
 
 
 @pytest.mark.parametrize(
@@ -129,8 +129,10 @@ def test_an_offset_and_a_fraction_are_understood() -> None:
         ("APPLICATION/JSON", Representation.OBJECT),
         (TABLE, Representation.TABLE),
         ("application/json;as=Table;v=v1beta1;g=meta.k8s.io,*/*", Representation.OBJECT),
-        ("application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io,application/json",) * 1
-        + (Representation.OBJECT,),
+        (
+            "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io,application/json",
+            Representation.METADATA,
+        ),
         ("application/yaml, application/json", Representation.OBJECT),
     ],
 )

@@ -107,9 +107,10 @@ def test_a_namespace_must_be_a_dns_label(store: ObjectStore, namespace: str) -> 
 
 def test_an_object_of_another_kind_namespace_or_name_is_refused(store: ObjectStore) -> None:
     created = create(store, sandbox())
-    for change in ({"kind": "Pod"}, {"apiVersion": "v1"}):
-        with pytest.raises(BadRequestError):
-            create(store, sandbox("x") | change)
+    with pytest.raises(InvalidError):
+        create(store, sandbox("x") | {"kind": "Pod"})
+    with pytest.raises(BadRequestError):
+        create(store, sandbox("x") | {"apiVersion": "v1"})
     elsewhere = sandbox("x")
     elsewhere["metadata"]["namespace"] = "other"
     with pytest.raises(BadRequestError):
@@ -369,3 +370,19 @@ def test_a_definition_that_cannot_be_served_is_refused() -> None:
     for crds in (twice, [cluster], [unserved], [{"kind": "Pod"}], [{"kind": cluster["kind"]}]):
         with pytest.raises(ApiDefinitionError):
             ObjectStore(":memory:", crds)
+
+
+@pytest.mark.parametrize(
+    "time", ["2026-01-01T00:00:00Z", "2026-01-01T00:00:00.123Z", "2026-01-01T00:00:00.123456789Z"]
+)
+def test_times_of_a_lease_have_microseconds(store: ObjectStore, time: str) -> None:
+    lease = {"metadata": {"name": "l"}, "spec": {"renewTime": time}}
+    with pytest.raises(BadRequestError):
+        store.create(LEASES, "default", lease)
+
+
+def test_an_event_lies_where_its_object_does(store: ObjectStore) -> None:
+    event = {"metadata": {"name": "e"}, "involvedObject": {"name": "demo"}}
+    with pytest.raises(InvalidError):
+        store.create(EVENTS, "elsewhere", event)
+    store.create(EVENTS, "default", event)

@@ -1,8 +1,6 @@
-"""What OpenKruise's controller does to a sandbox, phase by phase, and tests can hold up.
+"""A platform's controller: it looks after sandboxes as the real ones do, and tests can hold it up.
 
-The phases are the real ones. Pausing: Running and `paused` for a while, then Paused, and only
-SandboxPaused=True ends it; the pod's address stays in the status. Resuming: Resuming, then Running
-before it is Ready, then Ready, with another pod at another address.
+When a sandbox pauses its pod ends; when it resumes it has another pod at another address.
 """
 
 from __future__ import annotations
@@ -16,9 +14,12 @@ from typing import TYPE_CHECKING, Final
 import aiohttp
 
 from .kube_api import GoneError
+from .platforms import Stage
+from .waiting import soon
 
 if TYPE_CHECKING:
     from .kube_api import Object, SandboxApi
+    from .platforms import Platform
     from .pods import Pod, Pods
 
 #: Between two attempts to watch an API that is away, in seconds.
@@ -35,12 +36,16 @@ def _opened() -> asyncio.Event:
 class Gates:
     """What a sandbox passes on its way. All are open; a test clears one to hold it up there."""
 
+    observes: asyncio.Event = field(default_factory=_opened)
+    """From a change of the spec to the first thing done about it."""
     pauses: asyncio.Event = field(default_factory=_opened)
-    """From Running and `paused` to Paused."""
+    """From the wish to pause to the end of its pod."""
     settles: asyncio.Event = field(default_factory=_opened)
-    """From Paused to SandboxPaused=True."""
+    """From there to the word that it sleeps."""
     resumes: asyncio.Event = field(default_factory=_opened)
-    """From Resuming to Running and Ready."""
+    """From Resuming to a pod that runs."""
+    readies: asyncio.Event = field(default_factory=_opened)
+    """From a pod that runs to Ready."""
     opens: asyncio.Event = field(default_factory=_opened)
     """From Ready to a port that listens. Open, the port listens before it is Ready."""
 
@@ -50,8 +55,9 @@ class Life:
     """One sandbox that is looked after."""
 
     obj: Object
-    changed: asyncio.Event = field(default_factory=asyncio.Event)
+    stage: Stage = Stage.NEW
     pod: Pod | None = None
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def learn(self, obj: Object) -> None:
         """Take an object as it is now; what a watch tells late changes nothing."""
@@ -70,23 +76,12 @@ class Life:
         return uid
 
     @property
-    def paused(self) -> bool:
-        return bool(self.obj["spec"].get("paused"))
-
-    @property
-    def overdue(self) -> bool:
-        """Whether its pauseTime has passed."""
+    def pauses_in(self) -> float | None:
+        """Seconds until its pauseTime, which only OpenKruise has."""
         at = self.obj["spec"].get("pauseTime")
-        return at is not None and datetime.fromisoformat(at) <= datetime.now(UTC)
-
-    @property
-    def phase(self) -> str:
-        phase: str = self.obj.get("status", {}).get("phase", "")
-        return phase
-
-    def holds(self, condition: str) -> bool:
-        conditions = self.obj.get("status", {}).get("conditions", [])
-        return any(one["type"] == condition and one["status"] == "True" for one in conditions)
+        if at is None:
+            return None
+        return (datetime.fromisoformat(at) - datetime.now(UTC)).total_seconds()
 
 
 def version_of(obj: Object) -> int:
@@ -96,8 +91,9 @@ def version_of(obj: Object) -> int:
 class Controller:
     """Looks after the sandboxes of one namespace for as long as `run` runs."""
 
-    def __init__(self, api: SandboxApi, pods: Pods, namespace: str) -> None:
+    def __init__(self, api: SandboxApi, platform: Platform, pods: Pods, namespace: str) -> None:
         self._api = api
+        self._platform = platform
         self._pods = pods
         self._namespace = namespace
         self._gates: dict[str, Gates] = {}
@@ -107,12 +103,19 @@ class Controller:
     def gates(self, name: str) -> Gates:
         return self._gates.setdefault(name, Gates())
 
+    def life(self, name: str) -> Life:
+        """Return the sandbox that has this name now."""
+        (life,) = self._named(name)
+        return life
+
     def pod(self, name: str) -> Pod:
         """Return the pod of a sandbox: the last one that it had."""
-        pods = [life.pod for life in self.lives.values() if life.name == name]
-        assert len(pods) == 1
-        assert pods[0] is not None
-        return pods[0]
+        pod = self.life(name).pod
+        assert pod is not None
+        return pod
+
+    def _named(self, name: str) -> list[Life]:
+        return [life for life in self.lives.values() if life.name == name]
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -123,6 +126,23 @@ class Controller:
                     async for kind, obj in self._api.watch(version):
                         self._take(group, kind, obj)
                 await asyncio.sleep(_PAUSE)
+
+    async def tell(self, name: str, stage: Stage, pod: Pod | None = None) -> None:
+        """Report out of turn; the sandbox goes on from there."""
+        # Others may know of it sooner.
+        await soon(lambda: self._named(name), f"the controller knows {name}")
+        await self._report(self.life(name), stage, pod)
+
+    async def replace(self, name: str) -> Pod:
+        """Give a sandbox that runs another pod, which is ready; return the one before, not ended.
+
+        That is what an eviction looks like, once all is over.
+        """
+        life = self.life(name)
+        before, pod = self.pod(name), self._new_pod(life)
+        await self._pods.open(pod)
+        await self._report(life, Stage.READY, pod)
+        return before
 
     def _replace(self, group: asyncio.TaskGroup, listed: list[Object]) -> None:
         there = {obj["metadata"]["uid"] for obj in listed}
@@ -151,62 +171,63 @@ class Controller:
             while True:
                 life.changed.clear()
                 await self._step(life)
-                await life.changed.wait()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._patience(life)):
+                        await life.changed.wait()
+
+    def _patience(self, life: Life) -> float | None:
+        """Return in how many seconds there is something to do although nothing changes."""
+        return life.pauses_in if life.stage is Stage.READY and not self._sleepy(life) else None
 
     async def _step(self, life: Life) -> None:
         """Do the next thing; what it wrote brings the one after it."""
         gates = self.gates(life.name)
-        match life.paused, life.phase:
-            case True, "":
-                await self._report_paused(life, self._pod_of(life), settled=True)
-            case True, "Running":
+        await gates.observes.wait()
+        match self._sleepy(life), life.stage:
+            case True, Stage.NEW:
+                await self._report(life, Stage.ASLEEP, self._new_pod(life))
+            case True, Stage.RESUMING | Stage.STARTED | Stage.READY:
                 await gates.pauses.wait()
-                await self._pods.retire(self._pod_of(life))
-                await self._report_paused(life, self._pod_of(life), settled=False)
-            case True, "Paused" if not life.holds("SandboxPaused"):
+                if life.pod is not None:
+                    await self._pods.retire(life.pod)
+                await self._report(life, Stage.PAUSING)
+            case True, Stage.PAUSING:
                 await gates.settles.wait()
-                await self._report_paused(life, self._pod_of(life), settled=True)
-            case False, "Paused":
-                await self._report(life, "Resuming", Ready=False, SandboxPaused=False)
-            case False, "" | "Resuming":
+                await self._report(life, Stage.ASLEEP)
+            case False, Stage.ASLEEP | Stage.PAUSING:
+                await self._report(life, Stage.RESUMING)
+            case False, Stage.NEW | Stage.RESUMING:
                 await gates.resumes.wait()
-                life.pod = self._pods.make(f"{self._namespace}/{life.name}")
-                await self._report(life, "Running", life.pod, Ready=False)
-            case False, "Running" if not life.holds("Ready"):
+                await self._report(life, Stage.STARTED, self._new_pod(life))
+            case False, Stage.STARTED:
                 await self._make_ready(life, gates)
-            case False, "Running" if life.overdue:
-                await self._api.patch(life.name, paused=True)
+            case False, Stage.READY if (life.pauses_in or 1) <= 0:
+                await self._api.patch(life.name, **self._platform.wanting(sleep=True))
 
-    def _pod_of(self, life: Life) -> Pod:
-        if life.pod is None:
-            life.pod = self._pods.make(f"{self._namespace}/{life.name}")
+    def _sleepy(self, life: Life) -> bool:
+        return self._platform.wants_sleep(life.obj)
+
+    def _new_pod(self, life: Life) -> Pod:
+        life.pod = self._pods.make(f"{self._namespace}/{life.name}")
         return life.pod
 
     async def _make_ready(self, life: Life, gates: Gates) -> None:
-        pod = self._pod_of(life)
+        pod = life.pod
+        assert pod is not None
+        await gates.readies.wait()
+        if (life.stage, life.pod) != (Stage.STARTED, pod):
+            return  # a test has gone on by itself
         late = not gates.opens.is_set()
         if not late:
             await self._pods.open(pod)
-        await self._report(life, "Running", pod, Ready=True)
+        await self._report(life, Stage.READY, pod)
         if late:
             await gates.opens.wait()
             await self._pods.open(pod)
 
-    async def _report_paused(self, life: Life, pod: Pod, *, settled: bool) -> None:
-        await self._report(life, "Paused", pod, Ready=False, SandboxPaused=settled)
-
-    async def _report(
-        self, life: Life, phase: str, pod: Pod | None = None, **conditions: bool
-    ) -> None:
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        status: Object = {
-            "phase": phase,
-            "observedGeneration": life.obj["metadata"]["generation"],
-            "conditions": [
-                {"type": kind, "status": str(holds), "lastTransitionTime": now}
-                for kind, holds in conditions.items()
-            ],
-        }
-        if pod is not None:
-            status["podInfo"] = {"podIP": pod.ip, "podUID": pod.uid}
+    async def _report(self, life: Life, stage: Stage, pod: Pod | None = None) -> None:
+        status = self._platform.status(life.obj, stage, pod)
+        life.stage = stage
         life.learn(await self._api.report(life.name, life.uid, status))
+        # Even where it changed nothing there may be a next thing to do.
+        life.changed.set()
