@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 _CHANGES: Final = 1_000
 #: Writes at a time.
 _WRITERS: Final = 32
+#: Within which an API that starts again has read all of them into its cache, in seconds.
+_CACHE_PATIENCE: Final = 900.0
 #: From the API's return until the gateway must be in step, in seconds: its longest wait before
 #: another attempt is half a minute, and then it lists.
 _PATIENCE: Final = 180.0
@@ -91,7 +93,7 @@ def _restart(rig: Rig) -> None:
     rig.api.port = free_port()
     rig.api.start()
     with connect(rig.api.kubeconfig) as admin:
-        until(lambda: _serves_watches(admin), "Sandboxes can be watched")
+        until(lambda: _serves_watches(admin), "Sandboxes can be watched", _CACHE_PATIENCE)
 
 
 def _serves_watches(admin: httpx.Client) -> bool:

@@ -8,7 +8,8 @@ right whatever order news arrives in:
 - a deletion fences: news of that uid from before it is dropped, however late it arrives;
 - a complete list replaces: what it lacks is deleted, unless it is known to be newer than the list;
 - two live sandboxes that answer to one name make that name ambiguous: neither is found by it;
-- of several that run at one address, the one with the newest news of being there holds it;
+- of several that run at one address, the one that came there last holds it: further news of one
+  that was there already is no new claim, for its controller may be late to tell that it has left;
 - where an address is another object's to tell, its news amends the route without being older or
   newer: only what was made of the very route that is known may take that one's place.
 """
@@ -70,10 +71,10 @@ class _Index(Generic[NameT]):
             raise AmbiguousTarget
         return live[0] if live else next(iter(entry.values()))
 
-    def newest(self, name: NameT) -> Route | None:
+    def last(self, name: NameT, order: Callable[[Route], int]) -> Route | None:
         entry = self._entries.get(name)
         if isinstance(entry, dict):
-            return max(entry.values(), key=_claimed_at)
+            return max(entry.values(), key=order)
         return entry
 
     def ambiguous(self) -> Iterator[tuple[Key, ...]]:
@@ -92,6 +93,8 @@ class Registry:
         self._routes: dict[Key, Route] = {}
         self._addresses_shared = addresses_shared
         self._by_address: _Index[str] = _Index()
+        #: As of which version a sandbox is where it is, if it was heard of again since.
+        self._claims: dict[Key, int] = {}
         self._by_id: _Index[str] = _Index()
         self._by_name: _Index[tuple[str, str]] = _Index()
         self._fences: OrderedDict[str, int] = OrderedDict()
@@ -117,7 +120,7 @@ class Registry:
 
     def holder(self, address: str) -> Route | None:
         """Return the route with the newest claim to this address."""
-        return self._by_address.newest(address)
+        return self._by_address.last(address, self._claimed_at)
 
     def ambiguous(self) -> set[tuple[Key, ...]]:
         """Return the groups of keys of which none is routed, since they share an id or a name."""
@@ -202,6 +205,10 @@ class Registry:
             self._by_id.drop(known.id, known.key)
         if known is not None and known.address != route.address:
             self._leave(known)
+        if known is not None and _stays(known, route):
+            self._claims.setdefault(route.key, known.version)
+        else:
+            self._claims.pop(route.key, None)
         self._routes[route.key] = route
         self._by_id.put(route.id, route)
         self._by_name.put((route.key.namespace, route.key.name), route)
@@ -215,10 +222,16 @@ class Registry:
 
     def _drop(self, known: Route) -> None:
         del self._routes[known.key]
+        self._claims.pop(known.key, None)
         self._by_id.drop(known.id, known.key)
         self._by_name.drop((known.key.namespace, known.key.name), known.key)
         self._leave(known)
         self._tell(known, None)
+
+    def _claimed_at(self, route: Route) -> int:
+        if route.address_version is not None:
+            return route.address_version
+        return self._claims.get(route.key, route.version)
 
     def _leave(self, known: Route) -> None:
         if known.address is not None:
@@ -235,8 +248,13 @@ class Registry:
             listener(before, after)
 
 
-def _claimed_at(route: Route) -> int:
-    return route.version if route.address_version is None else route.address_version
+def _stays(known: Route, route: Route) -> bool:
+    """Return whether a sandbox still has the address of the life that is known."""
+    return (
+        route.address is not None
+        and route.address == known.address
+        and route.incarnation == known.incarnation
+    )
 
 
 def _is_within(key: Key, dialect: str, namespace: str | None) -> bool:

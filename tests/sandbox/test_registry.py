@@ -412,6 +412,19 @@ def test_one_who_held_it_first_holds_it_again_when_the_others_are_gone() -> None
     assert registry.holder("10.0.0.1") == at("c", 7)
 
 
+def test_further_news_of_one_who_was_there_before_is_no_new_claim() -> None:
+    registry = filled(at("a", 5), at("b", 9), at("a", 10), at("a", 11))
+    assert registry.holder("10.0.0.1") == at("b", 9)
+    registry.apply(at("b", 12))
+    assert registry.holder("10.0.0.1") == at("b", 12)
+
+
+def test_who_left_and_came_back_or_lives_anew_claims_anew() -> None:
+    for between in (at("a", 10, None), altered(at("a", 10), incarnation="another/life")):
+        registry = filled(at("a", 5), at("b", 9), between, at("a", 11))
+        assert registry.holder("10.0.0.1") == at("a", 11)
+
+
 def test_what_tells_of_an_address_says_how_new_the_claim_is() -> None:
     by_another = altered(at("a", 12), address_version=5)
     for order in permutations([by_another, at("b", 9), at("c", 7)]):

@@ -71,6 +71,18 @@ class Model:
     def __init__(self) -> None:
         self.table: dict[Key, Route] = {}
         self.gone: dict[str, int] = {}
+        self.claims: dict[Key, int] = {}
+
+    def put(self, route: Route) -> None:
+        known = self.table.get(route.key)
+        stays = known is not None and known.uid == route.uid and known.address == route.address
+        if known is None or not stays or known.incarnation != route.incarnation:
+            self.claims[route.key] = route.version
+        self.table[route.key] = route
+
+    def claimed_at(self, route: Route) -> int:
+        given = route.address_version
+        return self.claims[route.key] if given is None else given
 
     def apply(self, route: Route) -> bool:
         if route.version <= self.gone.get(route.uid, -1):
@@ -83,7 +95,7 @@ class Model:
                 return False
         elif known is not None and known.version >= route.version:
             return False
-        self.table[route.key] = route
+        self.put(route)
         return True
 
     def remove(self, key: Key, uid: str, version: int) -> bool:
@@ -158,7 +170,7 @@ class RegistryMachine(RuleBasedStateMachine):
         assert self.registry.amend(route, amended) is known
         self.amending = False
         if known:
-            self.model.table[route.key] = amended
+            self.model.put(amended)
             self.sent.append(amended)
 
     @rule(key=keys, generation=generations, version=versions)
@@ -194,9 +206,10 @@ class RegistryMachine(RuleBasedStateMachine):
         assert self.mirror == self.model.table
 
     @invariant()
-    def addresses_are_held_by_the_newest_news(self) -> None:
+    def addresses_are_held_by_who_came_last(self) -> None:
         for address in ADDRESSES:
             claims = [one for one in self.model.table.values() if one.address == address]
+            claimed_at = self.model.claimed_at
             newest = max(map(claimed_at, claims), default=None)
             holder = self.registry.holder(address)
             assert (holder is None) is (not claims)
@@ -228,10 +241,6 @@ class RegistryMachine(RuleBasedStateMachine):
             assert found in candidates
         else:
             assert found is SandboxNotFound
-
-
-def claimed_at(route: Route) -> int:
-    return route.version if route.address_version is None else route.address_version
 
 
 def is_live(route: Route) -> bool:

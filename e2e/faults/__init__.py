@@ -1,0 +1,1 @@
+"""Everything that can fail around gateways, over a real kube-apiserver."""

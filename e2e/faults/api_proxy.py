@@ -1,0 +1,397 @@
+"""The Kubernetes API as gateways see it on a bad day: a proxy with faults that can be switched.
+
+It runs in a thread of its own: a test that waits for something does not hold it up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import socket
+import ssl
+import struct
+import threading
+from collections import Counter
+from contextlib import contextmanager, suppress
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import aiohttp
+import yaml
+from aiohttp import web
+from yarl import URL
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator, Mapping
+    from pathlib import Path
+
+T = TypeVar("T")
+
+#: Fields of one connection (RFC 9110 §7.6.1), and those that aiohttp writes itself.
+_NOT_PASSED_ON: Final = frozenset(
+    {"connection", "content-length", "date", "host", "keep-alive", "server", "transfer-encoding"}
+)
+#: SO_LINGER: a close resets the connection and sends nothing any more.
+_RESET: Final = struct.pack("ii", 1, 0)
+#: What an API server says of its own haste, in seconds.
+_RETRY_AFTER: Final = "1"
+#: How long what is under way may take at the end, in seconds.
+_LAST_CALLS: Final = 2.0
+#: metav1.StatusReason of what is answered here.
+_REASONS: Final[Mapping[int, str]] = {
+    401: "Unauthorized",
+    403: "Forbidden",
+    409: "Conflict",
+    410: "Expired",
+    429: "TooManyRequests",
+    500: "InternalError",
+    503: "ServiceUnavailable",
+}
+
+
+class Deed(Enum):
+    """What was done to a request, for counting; `PATCHED` are those patches that went through."""
+
+    PASSED = "passed"
+    PATCHED = "patched"
+    WATCHED = "watched"
+    REFUSED = "refused"
+    CONFLICT = "conflict"
+    LOST = "lost"
+    MISSING = "missing"
+    EXPIRED = "expired"
+    UNREACHED = "unreached"
+    """The real API gave no answer, so that there was none."""
+    RESET = "reset"
+    """Connections that were broken, by `down` and `cut`."""
+
+
+class FaultyApi:
+    """The real API behind faults; each attribute may be changed at any time. Use `over`.
+
+    `delay`: seconds that each answer takes; how many of them pass before the request has its
+    effect is drawn. `refuse`: share of the requests, but for watches, that are answered with a
+    status. `conflicts`: share of the patches that are answered 409 and not passed on.
+    `lost_answers`: share of the patches that are passed on and whose answer nobody gets.
+    `missing`: sandboxes answer 404, as where their API is not installed; open watches stay open.
+    """
+
+    def __init__(self, kubeconfig: Path, home: Path, seed: int) -> None:
+        self.delay = 0.0
+        self.refuse: dict[int, float] = {}
+        self.conflicts = 0.0
+        self.lost_answers = 0.0
+        self.missing = False
+        self.done: Counter[Deed] = Counter()
+        self._real = yaml.safe_load(kubeconfig.read_text())["clusters"][0]["cluster"]
+        self._home = home
+        self._files = itertools.count()
+        self._random = random.Random(seed)
+        self._loop = asyncio.new_event_loop()
+        # Holds the port while nobody listens on it: a bound socket refuses, and none other gets it.
+        self._port_holder = _bound(0)
+        self.port: int = self._port_holder.getsockname()[1]
+        self._listener: asyncio.Server | None = None
+        self._flows = asyncio.Event()
+        self._flows.set()
+        self._expired = asyncio.Event()
+        self._watches: set[asyncio.BaseTransport | None] = set()
+        self._calls: set[asyncio.Task[Any]] = set()
+
+    @classmethod
+    @contextmanager
+    def over(cls, kubeconfig: Path, home: Path, seed: int = 0) -> Iterator[FaultyApi]:
+        """Serve what `kubeconfig` names; files are written to `home`, chance comes from `seed`."""
+        proxy = cls(kubeconfig, home, seed)
+        thread = threading.Thread(target=proxy._loop.run_forever, name="faulty-api")
+        thread.start()
+        try:
+            proxy._run(proxy._open())
+            yield proxy
+        finally:
+            proxy._run(proxy._close())
+            proxy._loop.call_soon_threadsafe(proxy._loop.stop)
+            thread.join()
+            proxy._loop.close()
+            proxy._port_holder.close()
+
+    def kubeconfig(self, token: str | Path) -> Path:
+        """Return a new kubeconfig of this proxy; a path is of a file that holds the token."""
+        user = {"token": token} if isinstance(token, str) else {"tokenFile": str(token)}
+        document = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [
+                {"name": "faulty", "cluster": {"server": f"http://127.0.0.1:{self.port}"}}
+            ],
+            "users": [{"name": "faulty", "user": user}],
+            "contexts": [{"name": "faulty", "context": {"cluster": "faulty", "user": "faulty"}}],
+            "current-context": "faulty",
+        }
+        path = self._home / f"kubeconfig-faulty-{next(self._files)}"
+        path.write_text(yaml.safe_dump(document))
+        return path
+
+    # ---- faults that need a deed ----------------------------------------------------------------
+
+    @property
+    def down(self) -> bool:
+        """Whether nobody listens; what is connected at that moment is reset."""
+        return self._listener is None
+
+    @down.setter
+    def down(self, value: bool) -> None:
+        self._run(self._go_down() if value else self._come_up())
+
+    @property
+    def stalled(self) -> bool:
+        """Whether watches, open and new ones, say nothing; what they hold back comes later."""
+        return not self._flows.is_set()
+
+    @stalled.setter
+    def stalled(self, value: bool) -> None:
+        self._run(_called(self._flows.clear if value else self._flows.set))
+
+    @property
+    def expired(self) -> bool:
+        """Whether watches, open and new ones, are told that their version is too old."""
+        return self._expired.is_set()
+
+    @expired.setter
+    def expired(self, value: bool) -> None:
+        self._run(_called(self._expired.set if value else self._expired.clear))
+
+    def cut(self) -> None:
+        """Break all watches now."""
+        self._run(self._cut())
+
+    # ---- in the thread --------------------------------------------------------------------------
+
+    def _run(self, deed: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(deed, self._loop).result()
+
+    async def _open(self) -> None:
+        self._server = web.Server(self._answer, handler_cancellation=True, access_log=None)
+        trust = ssl.create_default_context(cafile=self._real["certificate-authority"])
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=trust, limit=0),
+            timeout=aiohttp.ClientTimeout(total=None),
+            auto_decompress=False,
+        )
+        await self._come_up()
+
+    async def _close(self) -> None:
+        await self._go_down()
+        await self._server.shutdown(0)
+        if self._calls:
+            await asyncio.wait(self._calls, timeout=_LAST_CALLS)
+        for call in self._calls:
+            call.cancel()
+        await asyncio.gather(*self._calls, return_exceptions=True)
+        await self._session.close()
+        # Connections by TLS take a few turns of the loop until they are closed.
+        await asyncio.sleep(0.1)
+
+    async def _come_up(self) -> None:
+        if self._listener is None:
+            listening = _bound(self.port)
+            self._listener = await self._loop.create_server(self._server, sock=listening)
+
+    async def _go_down(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+        for connection in list(self._server.connections):
+            self._reset(connection.transport)
+
+    async def _cut(self) -> None:
+        for transport in list(self._watches):
+            self._reset(transport)
+
+    def _reset(self, transport: asyncio.BaseTransport | None) -> None:
+        if isinstance(transport, asyncio.Transport) and not transport.is_closing():
+            _break(transport)
+            self.done[Deed.RESET] += 1
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        if self.down:  # it was accepted just before
+            return _none(request)
+        if request.query.get("watch") in ("1", "true"):
+            return await self._watch(request)
+        # Whoever asked may leave: what was begun goes on, as in a real server.
+        return await asyncio.shield(self._begun(self._call(request, await request.read())))
+
+    def _begun(self, call: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.create_task(call)
+        self._calls.add(task)
+        task.add_done_callback(self._calls.discard)
+        return task
+
+    async def _call(self, request: web.BaseRequest, body: bytes) -> web.StreamResponse:
+        early = self.delay * self._random.random()
+        late = self.delay - early
+        await asyncio.sleep(early)
+        answer = self._own_answer(request) or await self._passed_on(request, body)
+        await asyncio.sleep(late)
+        if answer is None:
+            return _none(request)
+        return answer
+
+    def _own_answer(self, request: web.BaseRequest) -> web.Response | None:
+        """Return the answer that a fault gives in the API's place."""
+        if self.missing and _is_of_sandboxes(request):
+            return self._not_found()
+        draw = self._random.random()
+        for status, share in self.refuse.items():
+            if draw < share:
+                self.done[Deed.REFUSED] += 1
+                return _status(status)
+            draw -= share
+        if request.method == "PATCH" and self._random.random() < self.conflicts:
+            self.done[Deed.CONFLICT] += 1
+            return _status(409)
+        return None
+
+    async def _passed_on(self, request: web.BaseRequest, body: bytes) -> web.Response | None:
+        """Return the API's answer, or None where nobody is to get one."""
+        try:
+            async with self._asked(request, body) as answer:
+                content = await answer.read()
+        except aiohttp.ClientError:
+            self.done[Deed.UNREACHED] += 1
+            return None
+        self.done[Deed.PASSED] += 1
+        if request.method == "PATCH":
+            self.done[Deed.PATCHED] += answer.ok
+            if self._random.random() < self.lost_answers:
+                self.done[Deed.LOST] += 1
+                return None
+        return web.Response(status=answer.status, headers=_kept(answer.headers), body=content)
+
+    async def _watch(self, request: web.BaseRequest) -> web.StreamResponse:
+        self.done[Deed.WATCHED] += 1
+        transport = request.transport
+        self._watches.add(transport)
+        try:
+            await asyncio.sleep(self.delay)
+            if self.missing and _is_of_sandboxes(request):
+                return self._not_found()
+            # A real server tells it either way.
+            if self.expired and self._random.random() < 0.5:
+                self.done[Deed.EXPIRED] += 1
+                return _status(410)
+            async with await self._opened(request) as answer:
+                return await self._relay(request, answer)
+        except (aiohttp.ClientError, ConnectionError):
+            self.done[Deed.UNREACHED] += 1
+            return _none(request)
+        finally:
+            self._watches.discard(transport)
+
+    async def _opened(self, request: web.BaseRequest) -> aiohttp.ClientResponse:
+        """Begin a watch, to the end even if who asked leaves: asyncio may leak half a TLS."""
+
+        async def ask() -> aiohttp.ClientResponse:
+            answer: aiohttp.ClientResponse = await self._asked(request, b"")
+            return answer
+
+        opening = self._begun(ask())
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(_close_answer)
+            raise
+
+    async def _relay(
+        self, request: web.BaseRequest, answer: aiohttp.ClientResponse
+    ) -> web.StreamResponse:
+        response = web.StreamResponse(status=answer.status, headers=_kept(answer.headers))
+        await response.prepare(request)
+        telling = asyncio.create_task(self._tell(answer, response))
+        expiry = asyncio.create_task(self._expired.wait())
+        try:
+            await asyncio.wait({telling, expiry}, return_when=asyncio.FIRST_COMPLETED)
+            if telling.done():
+                await telling
+            else:
+                self.done[Deed.EXPIRED] += 1
+                await response.write(b'{"type":"ERROR","object":%s}\n' % _status_body(410))
+        finally:
+            telling.cancel()
+            expiry.cancel()
+            await asyncio.gather(telling, expiry, return_exceptions=True)
+        return response
+
+    async def _tell(self, answer: aiohttp.ClientResponse, response: web.StreamResponse) -> None:
+        async for piece in answer.content.iter_any():
+            await self._flows.wait()
+            await response.write(piece)
+        await self._flows.wait()
+
+    def _asked(self, request: web.BaseRequest, body: bytes) -> Any:
+        """Return the request to the real API, a context of its answer."""
+        return self._session.request(
+            request.method,
+            URL(self._real["server"] + request.raw_path, encoded=True),
+            headers=_kept(request.headers),
+            data=body or None,
+        )
+
+    def _not_found(self) -> web.Response:
+        """Return what is said of a path that nothing serves: no Status, just text."""
+        self.done[Deed.MISSING] += 1
+        return web.Response(status=404, text="404 page not found\n")
+
+
+async def _called(deed: Callable[[], None]) -> None:
+    deed()
+
+
+def _bound(port: int) -> socket.socket:
+    made = socket.socket()
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    made.bind(("127.0.0.1", port))
+    return made
+
+
+def _break(transport: asyncio.Transport) -> None:
+    made = transport.get_extra_info("socket")
+    with suppress(OSError):
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+    transport.abort()
+
+
+def _close_answer(opening: asyncio.Task[aiohttp.ClientResponse]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
+
+
+def _none(request: web.BaseRequest) -> web.Response:
+    """Break the connection; the response is for nobody."""
+    if isinstance(request.transport, asyncio.Transport):
+        _break(request.transport)
+    return web.Response(status=500)
+
+
+def _is_of_sandboxes(request: web.BaseRequest) -> bool:
+    return "sandboxes" in request.path.split("/")
+
+
+def _kept(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in headers.items() if name.lower() not in _NOT_PASSED_ON}
+
+
+def _status(code: int) -> web.Response:
+    headers = {"Retry-After": _RETRY_AFTER} if code == 429 else {}
+    return web.Response(
+        status=code, body=_status_body(code), content_type="application/json", headers=headers
+    )
+
+
+def _status_body(code: int) -> bytes:
+    reason = _REASONS[code]
+    return (
+        b'{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure",'
+        b'"message":"a fault of the test","reason":"%s","code":%d}' % (reason.encode(), code)
+    )

@@ -1,0 +1,80 @@
+"""Sandboxes that can fail, gateways in front of them, and the way from these to the API."""
+
+from __future__ import annotations
+
+import itertools
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import yaml
+
+from e2e.clusters import fresh_name
+from e2e.waiting import soon
+
+from .api_proxy import FaultyApi
+from .fleet import Fleet
+from .platform import Platform
+from .traffic import Mix, Target, Traffic
+from .vitals import COUNTS
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+    from pathlib import Path
+
+    from e2e.programs import Programs
+
+    from .ledger import Ledger, Record
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What a test of faults works with."""
+
+    platform: Platform
+    fleet: Fleet
+    way: FaultyApi
+
+    @classmethod
+    @asynccontextmanager
+    async def of(
+        cls,
+        gateways: int,
+        kubeconfig: Path,
+        programs: Programs,
+        home: Path,
+        seed: int = 0,
+        settings: Mapping[str, str] | None = None,
+    ) -> AsyncIterator[Scene]:
+        """Put up so many gateways before a namespace of their own. `kubeconfig`: of a RealApi."""
+        token = yaml.safe_load(kubeconfig.read_text())["users"][0]["user"]["token"]
+        namespace = fresh_name("faults")
+        with FaultyApi.over(kubeconfig, home, seed) as way:
+            path = way.kubeconfig(token)
+            chosen = {"namespaces": namespace} | dict(settings or {})
+            async with (
+                Platform.over(kubeconfig, namespace) as platform,
+                Fleet.of(gateways, programs, home, path, platform.timeline, chosen) as fleet,
+            ):
+                yield cls(platform, fleet, way)
+
+    def traffic(self, *targets: Target, mix: Mix | None = None) -> Traffic:
+        """Return a load on these sandboxes in turn."""
+        order = itertools.cycle(targets)
+        return Traffic(self.fleet.place, lambda: next(order), mix or Mix())
+
+    def unexcused(self, ledger: Ledger) -> list[Record]:
+        """Return what clients saw that was not true, or that a gateway could have helped."""
+        return [one for one in ledger.odd if not self.platform.timeline.excuses(one)]
+
+    async def comes_to_rest(self) -> None:
+        """Return once nothing is under way and nobody waits; nothing may have gone wrong unseen."""
+        await soon(lambda: not self._under_way(), "nothing is under way")
+        deliveries = self.platform.deliveries
+        assert deliveries.astray == []
+        assert deliveries.repeated == []
+        gateways = [*self.fleet.gone, *(one.gateway for one in self.fleet.members)]
+        assert not [one for one in gateways if "Traceback" in one.program.errors]
+
+    def _under_way(self) -> list[str]:
+        return [name for name in COUNTS if self.fleet.total(name)]

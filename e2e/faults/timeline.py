@@ -1,0 +1,121 @@
+"""What was true when: the faults of a run, and which of them is a reason for which refusal.
+
+Times are of the monotonic clock, in seconds.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Final
+
+from .ledger import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .ledger import Record
+
+
+class Cause(Enum):
+    """Why a request may fail. The subject is a sandbox, a gateway's data port, or nothing."""
+
+    ASLEEP = "asleep"
+    """From the wish that it sleeps to the pod that runs again."""
+    POD_DOWN = "pod down"
+    """From the pod's end to the next pod."""
+    PORT_CLOSED = "port closed"
+    ACCEPTS_NOTHING = "accepts nothing"
+    NODE_LOST = "node lost"
+    API_FAULT = "API fault"
+    """Gateways cannot read or write, or not soon."""
+    GATEWAY_KILLED = "gateway killed"
+    GATEWAY_DRAINS = "gateway drains"
+
+
+#: Everything that makes a pod end or be out of reach while gateways may not know it yet.
+_UNREACHABLE: Final = frozenset(
+    {Cause.ASLEEP, Cause.POD_DOWN, Cause.PORT_CLOSED, Cause.ACCEPTS_NOTHING, Cause.NODE_LOST}
+)
+_ENDED: Final = frozenset({Cause.ASLEEP, Cause.POD_DOWN, Cause.NODE_LOST})
+_NOT_WOKEN: Final = (_ENDED, frozenset({Cause.API_FAULT}))
+
+#: The gateway's reason → the causes that make it true: one of each set.
+TRUE_BECAUSE: Final[Mapping[str, tuple[frozenset[Cause], ...]]] = {
+    "sandbox_unreachable": (_UNREACHABLE,),
+    "upstream_reset": (_ENDED,),
+    "upstream_timeout": (frozenset({Cause.NODE_LOST}),),
+    "wake_failed": _NOT_WOKEN,
+    "wake_timeout": _NOT_WOKEN,
+    "wake_overloaded": _NOT_WOKEN,
+    "not_ready": (frozenset({Cause.GATEWAY_DRAINS}),),
+}
+#: The same for what ends without an answer.
+_BROKEN_BECAUSE: Final[Mapping[Outcome, frozenset[Cause]]] = {
+    Outcome.LOST: _ENDED | {Cause.GATEWAY_KILLED},
+    Outcome.UNCONNECTED: frozenset({Cause.GATEWAY_KILLED}),
+    Outcome.RESTARTED: frozenset({Cause.GATEWAY_DRAINS}),
+}
+_GLOBAL: Final = ""
+
+
+@dataclass(slots=True)
+class Span:
+    """One fault, from when to when."""
+
+    cause: Cause
+    subject: str
+    begin: float
+    end: float = math.inf
+
+    def close(self) -> None:
+        """It is over, if it was not already."""
+        self.end = min(self.end, time.monotonic())
+
+
+@dataclass(slots=True)
+class Timeline:
+    """All faults of a run. `grace`: for how long after its end a fault may still be felt.
+
+    While gateways cannot hear of a sandbox, its fault goes on for them.
+    """
+
+    grace: float = 3.0
+    _spans: dict[str, list[Span]] = field(default_factory=dict)
+
+    def begin(self, cause: Cause, subject: str = _GLOBAL) -> Span:
+        span = Span(cause, subject, time.monotonic())
+        self._spans.setdefault(subject, []).append(span)
+        return span
+
+    def excuses(self, record: Record) -> bool:
+        """Return whether what a client saw was true, or could not be helped, at that time."""
+        if record.outcome is Outcome.RIGHT:
+            return True
+        at_work = self.at_work(record)
+        if record.outcome is Outcome.REFUSED:
+            needed = TRUE_BECAUSE.get(record.reason, (frozenset[Cause](),))
+            return all(causes & at_work for causes in needed)
+        return bool(_BROKEN_BECAUSE.get(record.outcome, frozenset()) & at_work)
+
+    def at_work(self, record: Record) -> frozenset[Cause]:
+        """Return the causes that concern a request and could be felt while it was under way."""
+        subjects = (_GLOBAL, record.sandbox, str(record.gateway))
+        spans = (span for subject in subjects for span in self._spans.get(subject, ()))
+        return frozenset(
+            span.cause
+            for span in spans
+            if span.begin <= record.ended and self._felt_until(span) >= record.sent
+        )
+
+    def _felt_until(self, span: Span) -> float:
+        """Return when the last gateway has heard of a fault's end."""
+        until = span.end + self.grace
+        if span.cause is Cause.API_FAULT:
+            return until
+        for one in self._spans.get(_GLOBAL, ()):
+            if one.cause is Cause.API_FAULT and one.begin <= until <= one.end + self.grace:
+                until = one.end + self.grace
+        return until
