@@ -199,12 +199,13 @@ def main() -> int:
     add("--requests", type=float, default=50_000.0, help="requests a second (%(default)s)")
     add("--shards", type=int, default=1, help="fleets that share the namespaces (%(default)s)")
     add("--results", type=Path, default=results.DIRECTORY / results.FIGURES, help="of a run")
+    add("--relist", type=Path, help="of another run, for the phase relist if the first has none")
     asked = parser.parse_args()
     if min(asked.sandboxes, asked.replicas, asked.shards) < 1 or asked.replicas < asked.shards:
         parser.error("each shard needs a replica, and there must be one of everything")
     try:
         found = results.load(asked.results)
-        constants = Constants.of(found)
+        constants = Constants.of(found, results.load(asked.relist) if asked.relist else None)
     except (OSError, msgspec.MsgspecError) as error:
         parser.error(f"{asked.results}: {error}")
     except NotMeasuredError as error:

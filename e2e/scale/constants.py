@@ -57,8 +57,11 @@ class Constants:
     )
 
     @classmethod
-    def of(cls, found: Results) -> Constants:
-        """Derive them; raise NotMeasuredError."""
+    def of(cls, found: Results, relisted: Results | None = None) -> Constants:
+        """Derive them; raise NotMeasuredError.
+
+        `relisted` is another run, whose relist counts where `found` has none.
+        """
         stored, listed, fan = found.stored, found.listed, found.fan_out
         if stored is None or listed is None:
             raise NotMeasuredError("list")
@@ -66,8 +69,7 @@ class Constants:
             raise NotMeasuredError("fan-out")
         if found.steady is None:
             raise NotMeasuredError("steady")
-        if found.relist is None:
-            raise NotMeasuredError("relist")
+        peak = _peak(found if relisted is None or found.relist is not None else relisted)
         count = stored.filled.sandboxes
         empty, full = listed.empty, listed.full
         base = empty.use.gateway_resident
@@ -77,7 +79,7 @@ class Constants:
         return cls(
             base_memory=base,
             route_memory=(full.use.gateway_resident - base) / count,
-            peak_memory=(found.relist.use.gateway_peak - base) / count,
+            peak_memory=peak,
             object_bytes=listed.lists.bytes / count,
             page_objects=count / listed.lists.pages,
             list_time=(full.ready - empty.ready) / count,
@@ -99,6 +101,14 @@ class Constants:
             told = one.metadata
             shown = told["show"](getattr(self, one.name))
             yield f"`{one.name}`", shown, told["meaning"], told["source"]
+
+
+def _peak(found: Results) -> float:
+    """Return what each sandbox adds to a gateway's memory at the most, during a relist."""
+    if found.relist is None or found.listed is None or found.stored is None:
+        raise NotMeasuredError("relist")
+    base = found.listed.empty.use.gateway_resident
+    return (found.relist.use.gateway_peak - base) / found.stored.filled.sandboxes
 
 
 def _per_write(fan: Fan, idle: Use) -> float:

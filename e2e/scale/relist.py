@@ -38,8 +38,7 @@ _CHANGES: Final = 1_000
 _WRITERS: Final = 32
 #: Within which an API that starts again has read all of them into its cache, in seconds.
 _CACHE_PATIENCE: Final = 900.0
-#: From the API's return until the gateway must be in step, in seconds: its longest wait before
-#: another attempt is half a minute, and then it lists.
+#: From the API's return until the gateway must be in step, in seconds.
 _PATIENCE: Final = 180.0
 _ENDED: Final = {"status": {"phase": "Succeeded"}}
 

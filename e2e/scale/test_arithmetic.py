@@ -142,6 +142,15 @@ def test_a_phase_that_was_not_run_is_named(figures: str, phase: str) -> None:
         Constants.of(measured)
 
 
+def test_a_relist_may_be_of_another_run() -> None:
+    without, other = run(), run()
+    without.relist = None
+    assert other.stored is not None
+    other.stored = replace(other.stored, filled=Filled(COUNT * 2, 4.0, 500.0, 0.01, 0.02))
+    assert Constants.of(without, other).peak_memory == Constants.of(other).peak_memory
+    assert Constants.of(run(), other).peak_memory == Constants.of(run()).peak_memory
+
+
 def test_what_a_replica_needs_grows_with_the_sandboxes_that_it_watches() -> None:
     constants = Constants.of(run())
     whole = per_replica(Case(1_000_000, 8, 100.0, 20_000.0), constants)
