@@ -188,7 +188,9 @@ class Platform:
         """Nobody listens there for the body's time; the pod lives and keeps its connections."""
         pod = await self.runs(name)
         span = self._spans(Cause.PORT_CLOSED, name)
+        closes = self._spans(Cause.PORT_CLOSES, name)
         await pod.close_port()
+        closes.close()
         try:
             yield
         finally:

@@ -47,11 +47,15 @@ def past(*spans: Span) -> Timeline:
         (Span(Cause.POD_DOWN, BOX, 90.0, 96.0), False),
         (Span(Cause.POD_DOWN, BOX, 102.0), False),
         (Span(Cause.POD_DOWN, "team/other", 90.0), False),
+        (Span(Cause.PORT_CLOSES, BOX, 98.0, 98.0), True),
         (Span(Cause.PORT_CLOSED, BOX, 90.0), False),
         (Span(Cause.API_FAULT, "", 90.0), False),
     ],
-    ids=["now", "just before", "too long ago", "after", "another's", "another cause", "the API's"],
-)
+    ids=[
+        "now", "just before", "too long ago", "after", "another's", "not accepted yet",
+        "another cause", "the API's",
+    ],
+)  # fmt: skip
 def test_a_reset_is_excused_by_the_end_of_that_pod_alone(span: Span, excused: bool) -> None:
     assert past(span).excuses(refused("upstream_reset")) == excused
 

@@ -27,6 +27,8 @@ class Cause(Enum):
     POD_DOWN = "pod down"
     """From the pod's end to the next pod."""
     PORT_CLOSED = "port closed"
+    PORT_CLOSES = "port closes"
+    """Connections that its server has not accepted yet are reset by the kernel."""
     ACCEPTS_NOTHING = "accepts nothing"
     NODE_LOST = "node lost"
     API_FAULT = "API fault"
@@ -40,12 +42,13 @@ _UNREACHABLE: Final = frozenset(
     {Cause.ASLEEP, Cause.POD_DOWN, Cause.PORT_CLOSED, Cause.ACCEPTS_NOTHING, Cause.NODE_LOST}
 )
 _ENDED: Final = frozenset({Cause.ASLEEP, Cause.POD_DOWN, Cause.NODE_LOST})
+_CUT: Final = _ENDED | {Cause.PORT_CLOSES}
 _NOT_WOKEN: Final = (_ENDED, frozenset({Cause.API_FAULT}))
 
 #: The gateway's reason → the causes that make it true: one of each set.
 TRUE_BECAUSE: Final[Mapping[str, tuple[frozenset[Cause], ...]]] = {
     "sandbox_unreachable": (_UNREACHABLE,),
-    "upstream_reset": (_ENDED,),
+    "upstream_reset": (_CUT,),
     "upstream_timeout": (frozenset({Cause.NODE_LOST}),),
     "wake_failed": _NOT_WOKEN,
     "wake_timeout": _NOT_WOKEN,
@@ -54,7 +57,7 @@ TRUE_BECAUSE: Final[Mapping[str, tuple[frozenset[Cause], ...]]] = {
 }
 #: The same for what ends without an answer.
 _BROKEN_BECAUSE: Final[Mapping[Outcome, frozenset[Cause]]] = {
-    Outcome.LOST: _ENDED | {Cause.GATEWAY_KILLED},
+    Outcome.LOST: _CUT | {Cause.GATEWAY_KILLED},
     Outcome.UNCONNECTED: frozenset({Cause.GATEWAY_KILLED}),
     Outcome.RESTARTED: frozenset({Cause.GATEWAY_DRAINS}),
 }
