@@ -15,7 +15,7 @@ from .manifests import kruise, sample, write
 from .platforms import KruisePlatform
 from .pods import SharedPods
 from .programs import free_port
-from .waiting import soon
+from .waiting import DEADLINE, soon
 from .world import World
 
 if TYPE_CHECKING:
@@ -123,7 +123,10 @@ async def test_a_thousand_sandboxes_wake_at_once_and_each_answers_for_itself(
                 await world.api.create(kruise(name, spec={"paused": True}))
 
         await asyncio.gather(*(create(name) for name in names))
-        await soon(lambda: asleep(gateway) == MANY, "the gateway knows all of them as asleep")
+        # Three thousand writes, of a real API on a busy machine.
+        await soon(
+            lambda: asleep(gateway) == MANY, "the gateway knows all of them as asleep", 5 * DEADLINE
+        )
         answers = await asyncio.gather(*(exchange(gateway, world.naming(name)) for name in names))
         assert {status for status, _ in answers} == {200}
         told = [json.loads(body) for _, body in answers]
