@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import time
 from contextlib import asynccontextmanager
@@ -182,9 +183,23 @@ class Injector:
         async with self._hearing:
             heirs = [one for one in self._running(step.whom[1], 2) if one is not box]
             if box.running and heirs:
-                await self.scene.platform.give_away(box.name, heirs[0].name)
-                # Until gateways know.
-                await asyncio.sleep(1.0)
+                await self.scene.platform.give_away(box.name, heirs[0].name, known=self._forgotten)
+
+    async def _forgotten(self, name: str, address: str) -> None:
+        """Return once every gateway has heard that a sandbox is not at this address any more.
+
+        Networks keep an address back for a while for that reason. (How its end may be told late is
+        in `test_data_plane`.)
+        """
+        path = f"/api/v1/sandboxes/{self.scene.platform.namespace}/{name}"
+
+        async def forgotten() -> bool:
+            asked = [
+                asyncio.to_thread(_address, one.gateway, path) for one in self.scene.fleet.members
+            ]
+            return address not in await asyncio.gather(*asked)
+
+        await soon(forgotten, "all gateways know that a pod is gone", _COMES_BACK)
 
     def in_trouble(self) -> list[str]:
         """Return the names of the sandboxes that are not as they should be just now."""
@@ -218,3 +233,13 @@ def _watches(gateway: Gateway) -> bool:
         return all(value for _, value in gateway.metrics("watch_healthy"))
     except OSError:
         return True
+
+
+def _address(gateway: Gateway, path: str) -> str | None:
+    """Return where a gateway has a sandbox; one that is gone has it nowhere."""
+    try:
+        status, body = gateway.ask_admin(path)
+    except OSError:
+        return None
+    found: str | None = json.loads(body).get("address") if status == 200 else None
+    return found

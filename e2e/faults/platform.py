@@ -24,8 +24,11 @@ from .timeline import Cause, Span, Timeline
 from .traffic import Target
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from pathlib import Path
+
+    #: Given a sandbox and an address.
+    Known = Callable[[str, str], Awaitable[None]]
 
 #: Between two attempts to watch an API that is away, in seconds.
 _PAUSE: Final = 0.05
@@ -162,15 +165,20 @@ class Platform:
         box.changed.set()
         return pod
 
-    async def give_away(self, loser: str, heir: str, *, told: bool = True) -> str:
+    async def give_away(
+        self, loser: str, heir: str, *, told: bool = True, known: Known | None = None
+    ) -> str:
         """Kill one sandbox's pod and give its address to another one's next pod.
 
         Return the address. That the pod is gone is `told` first; else when its controller notices.
+        `known`, given the loser and its former address, waits until gateways have heard of it.
         """
         former = await self.kill_pod(loser)
         box, heirs = self.boxes[loser], self.boxes[heir]
         if told:
             await soon(lambda: box.phase != "Running" or box.running, f"the end of {loser} is told")
+        if known is not None:
+            await known(loser, former.ip)
         heirs.next_ip = former.ip
         await self.kill_pod(heir)
         return former.ip

@@ -17,6 +17,7 @@ from gateway.admin.access import AdminAccess
 from gateway.admin.metrics import Metrics
 from gateway.admin.problems import as_problems
 from gateway.admin.sandboxes import PageQuery, find, page
+from gateway.admin.summary import summary
 from gateway.proxy.listener import Listener
 
 if TYPE_CHECKING:
@@ -105,7 +106,9 @@ class AdminServer:
         application.router.add_get("/readyz", self._readyz)
         application.router.add_get("/metrics", self._show_metrics)
         application.router.add_get(sandboxes, self._list)
-        application.router.add_get(sandboxes + "/{namespace}/{name}/explain", self._explained)
+        one = sandboxes + "/{namespace}/{name}"
+        application.router.add_get(one, self._summarized)
+        application.router.add_get(one + "/explain", self._explained)
         return application
 
     async def _healthz(self, _: web.Request) -> web.Response:
@@ -124,12 +127,16 @@ class AdminServer:
         query = PageQuery.of(request.query)
         return _json(await page(self._registry, query, self._clock()))
 
+    async def _summarized(self, request: web.Request) -> web.Response:
+        return _json(summary(self._named(request), self._clock()))
+
     async def _explained(self, request: web.Request) -> web.Response:
+        return _json(self._explain(self._named(request)))
+
+    def _named(self, request: web.Request) -> Route:
         self._access.check(request)
-        names = request.match_info
-        dialect = request.query.get("dialect")
-        route = find(self._registry, names["namespace"], names["name"], dialect)
-        return _json(self._explain(route))
+        names, dialect = request.match_info, request.query.get("dialect")
+        return find(self._registry, names["namespace"], names["name"], dialect)
 
 
 def _json(value: Mapping[str, object], status: int = 200) -> web.Response:

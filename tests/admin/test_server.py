@@ -268,6 +268,17 @@ async def test_a_query_that_makes_no_sense_is_refused_without_repeating_it(query
         assert "9999" not in json.dumps(body)
 
 
+async def test_one_sandbox_is_told_of_as_in_the_list() -> None:
+    async with serving(token="hunter2") as admin:
+        admin.registry.apply(route("box"))
+        path, proof = "/api/v1/sandboxes/team-a/box", "Bearer hunter2"
+        status, body = await admin.get(path, Authorization=proof)
+        _, listed = await admin.get("/api/v1/sandboxes", Authorization=proof)
+        assert (status, [body]) == (200, listed["items"])
+        assert (await admin.get(path))[0] == 401
+        assert (await admin.get(path + "x", Authorization=proof))[0] == 404
+
+
 async def test_a_sandbox_is_explained_by_its_name() -> None:
     async with serving() as admin:
         admin.registry.apply(route("box"))
