@@ -125,7 +125,9 @@ async def test_a_thousand_sandboxes_wake_at_once_and_each_answers_for_itself(
         await asyncio.gather(*(create(name) for name in names))
         # Three thousand writes, of a real API on a busy machine.
         await soon(
-            lambda: asleep(gateway) == MANY, "the gateway knows all of them as asleep", 5 * DEADLINE
+            lambda: asleep(gateway, world.namespace) == MANY,
+            "the gateway knows all of them as asleep",
+            5 * DEADLINE,
         )
         answers = await asyncio.gather(*(exchange(gateway, world.naming(name)) for name in names))
         assert {status for status, _ in answers} == {200}
@@ -138,11 +140,12 @@ async def test_a_thousand_sandboxes_wake_at_once_and_each_answers_for_itself(
         assert {one["metadata"]["generation"] for one in listed} == {2}
 
 
-def asleep(gateway: Gateway) -> int:
-    """Return how many sandboxes the gateway knows as paused."""
+def asleep(gateway: Gateway, namespace: str) -> int:
+    """Return how many sandboxes of a namespace the gateway knows as paused."""
     count, following = 0, ""
     while True:
-        page = json.loads(gateway.ask_admin(f"/api/v1/sandboxes?limit=500{following}")[1])
+        asked = f"/api/v1/sandboxes?namespace={namespace}&limit=500{following}"
+        page = json.loads(gateway.ask_admin(asked)[1])
         count += [one["state"] for one in page["items"]].count("paused")
         if page["continue"] is None:
             return count
