@@ -37,7 +37,9 @@ class Feed:
         """Enter a part of the list."""
         intake = self._intake
         for raw in items:
-            route = intake.known(raw) or intake.take(raw)
+            route = intake.known(raw)
+            if route is None and (route := intake.take(raw)) is not None:
+                intake.registry.unseen(route.key)
             if route is not None:
                 self._listed.add(route.uid)
             else:

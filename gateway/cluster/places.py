@@ -39,7 +39,10 @@ Name = tuple[str, str]
 
 
 class Place(msgspec.Struct, frozen=True, gc=False):
-    """An address that is ready, as of `version`; `pod` is the uid of the one pod that is there."""
+    """An address that is ready; `pod` is the uid of the one pod that is there.
+
+    It is told of since `version`: further news that says the same is of no newer pod.
+    """
 
     address: str
     version: int
@@ -71,11 +74,15 @@ def read_slice(raw: RawObject) -> Entry:
 def _ready_place(endpoint: RawObject, version: int) -> Place | None:
     """Return where an endpoint is if it is ready: unknown is, terminating is not.
 
-    Of several addresses only the first is looked at, as the API asks for.
+    Where a Service publishes addresses that are not ready, all are called ready, and `serving`
+    tells. Of several addresses only the first is looked at, as the API asks for.
     """
     conditions = base.mapping(endpoint.get("conditions"), "endpoints[].conditions")
-    ready = conditions.get("ready") is None or base.flag(conditions, "ready", "conditions")
-    if not ready or base.flag(conditions, "terminating", "conditions"):
+    ready, serving = (
+        conditions.get(name) is None or base.flag(conditions, name, "conditions")
+        for name in ("ready", "serving")
+    )
+    if not (ready and serving) or base.flag(conditions, "terminating", "conditions"):
         return None
     addresses = endpoint.get("addresses")
     if not isinstance(addresses, list) or not addresses or not isinstance(addresses[0], str):
@@ -132,7 +139,7 @@ class Table:
         if entry.version <= oldest:
             return set()
         left = self._remove(entry.name)
-        self._entries[entry.name] = entry
+        self._entries[entry.name] = entry if known is None else _told_since(known, entry)
         self._by_service.setdefault(entry.service, set()).add(entry.name)
         return left | {entry.service}
 
@@ -191,6 +198,15 @@ class Table:
         return {entry.service}
 
 
+def _told_since(known: Entry, entry: Entry) -> Entry:
+    """Return an entry whose places are as old as the object that first told of them."""
+    since = {(one.address, one.pod): one.version for one in known.places}
+    places = (
+        replace(one, version=since.get((one.address, one.pod), one.version)) for one in entry.places
+    )
+    return replace(entry, places=tuple(places))
+
+
 class Places:
     """What EndpointSlices and Services tell."""
 
@@ -226,7 +242,6 @@ def join(
             state=State.RESUMING,
             incarnation=f"{route.uid}/{backing.life}",
             address=None,
-            address_version=None,
         )
     place = min(found, key=lambda one: (one.address != now_at, ":" in one.address, one.address))
     return replace(
@@ -234,5 +249,4 @@ def join(
         state=State.RUNNING,
         incarnation=f"{route.uid}/{place.pod or f'{place.address}@{backing.life}'}",
         address=place.address,
-        address_version=place.version,
     )

@@ -42,7 +42,8 @@ class Claims:
         self._registry = registry
         self._read = read
         self._doubt = doubt
-        self._noticed: OrderedDict[tuple[str, str], float] = OrderedDict()
+        #: Of lives in doubt: since when they are, and when that was last looked at.
+        self._doubted: OrderedDict[str, tuple[float, float]] = OrderedDict()
         self._confirmed: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._reading: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
@@ -65,7 +66,7 @@ class Claims:
                 self._registry.apply(fresh)
                 if (fresh.incarnation, fresh.address) != (route.incarnation, route.address):
                     return
-                doubt = self._doubt_left(route.incarnation, rival.incarnation)
+                doubt = self._doubt_left(route.incarnation)
                 if doubt <= 0.0:
                     self._confirm(route.incarnation, rival.incarnation)
                 else:
@@ -82,21 +83,26 @@ class Claims:
                 "cannot be asked."
             ) from error
 
-    def _doubt_left(self, incarnation: str, rival: str) -> float:
-        """Return for how long, in seconds, the API's word for a claim is not taken yet."""
+    def _doubt_left(self, incarnation: str) -> float:
+        """Return for how long, in seconds, the API's word for a claim is not taken yet.
+
+        One rival after the other does not prolong that: none may keep a neighbour from the world.
+        """
         now = asyncio.get_running_loop().time()
-        since = self._noticed.setdefault((incarnation, rival), now)
-        if len(self._noticed) > REMEMBERED:
-            self._noticed.popitem(last=False)
+        since, looked = self._doubted.get(incarnation, (now, now))
+        if now - looked > self._doubt + LOOK_AGAIN:
+            since = now  # that was another dispute
+        self._doubted[incarnation] = since, now
+        self._doubted.move_to_end(incarnation)
+        if len(self._doubted) > REMEMBERED:
+            self._doubted.popitem(last=False)
         return since + self._doubt - now
 
     def _rival(self, route: Route) -> Route | None:
-        """Return who has claimed the route's address more recently than the route itself."""
-        holder = None if route.address is None else self._registry.holder(route.address)
-        return None if holder is None or holder.key == route.key else holder
+        """Return who may have claimed the route's address since the route itself did."""
+        return self._registry.rival(route)
 
     def _confirm(self, incarnation: str, rival: str) -> None:
-        self._noticed.pop((incarnation, rival), None)
         self._confirmed[incarnation, rival] = None
         if len(self._confirmed) > REMEMBERED:
             self._confirmed.popitem(last=False)

@@ -85,6 +85,7 @@ class Journey:
     probe_seconds: float = 0.0
     _dial_until: float | None = None
     _pause: float = _PAUSE_MIN
+    _settle_by: float | None = None
     _dialling: Span | None = None
     _dials: int = 0
 
@@ -98,6 +99,12 @@ class Journey:
         self.wake_seconds = (self.wake_seconds or 0.0) + seconds
         self._dial_until = None
         self._pause = _PAUSE_MIN
+
+    def settle_by(self, now: float, patience: float) -> float:
+        """Return until when it is waited for who is at the address, however often that changes."""
+        if self._settle_by is None:
+            self._settle_by = now + patience
+        return self._settle_by
 
     def dials(self) -> None:
         """Count one more attempt to connect."""
@@ -211,11 +218,7 @@ class Reacher:
     async def _wait(self, journey: Journey, route: Route, verdict: Verdict) -> None:
         if verdict is Verdict.WAKE and self._never_wakes(journey):
             raise SandboxNotWakeable
-        waited = journey.wake_seconds or 0.0
-        patience = self._config.wait_timeout - waited
-        wished = journey.admitted.target.timeout
-        if wished is not None:
-            patience = min(patience, wished)
+        patience = self._patience(journey)
         began = self._loop.time()
         held = journey.head.size + journey.body.kept_bytes
         try:
@@ -226,6 +229,23 @@ class Reacher:
         except TimeoutError:
             raise StillWaking from None
         journey.woke(self._loop.time() - began)
+
+    def _patience(self, journey: Journey) -> float:
+        """Return for how long a request waits now, in seconds."""
+        patience = self._config.wait_timeout - (journey.wake_seconds or 0.0)
+        wished = journey.admitted.target.timeout
+        return patience if wished is None else min(patience, wished)
+
+    async def _settle(self, route: Route, journey: Journey) -> None:
+        """Wait until it is known whether the sandbox has its address to itself."""
+        deadline = journey.settle_by(self._loop.time(), self._patience(journey))
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._claims.settle(route)
+        except TimeoutError as error:
+            raise SandboxUnreachable(
+                "Another sandbox claims this one's address, and it is not known yet who is there."
+            ) from error
 
     def _never_wakes(self, journey: Journey) -> bool:
         head = journey.head
@@ -240,7 +260,7 @@ class Reacher:
         """Return a new connection, or None if the route is to be looked at again."""
         began = self._loop.time()
         if not self._claims.stands(route):
-            await self._claims.settle(route)
+            await self._settle(route, journey)
             return None
         journey.dials()
         try:

@@ -109,8 +109,7 @@ class Route(msgspec.Struct, frozen=True, gc=False):
     another. `address` is set only where the workload answers there now. `ports` None means any.
     `tls` None means that no port speaks TLS. `requires_jwt`: no other credential will do.
     `version` is the object's resourceVersion. `reason` explains blocked and dead. `backing` None
-    means that the object itself gives the address; else it came from another one, whose
-    resourceVersion is `address_version`.
+    means that the object itself gives the address; else it came from another one.
     """
 
     key: Key
@@ -130,7 +129,6 @@ class Route(msgspec.Struct, frozen=True, gc=False):
     tls: UpstreamTls | None = None
     requires_jwt: bool = False
     backing: Backing | None = None
-    address_version: int | None = None
 
     def state_at(self, now: float) -> State:
         """Return the state at `now`: time passes without events, so expiry is judged here."""

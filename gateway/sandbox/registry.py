@@ -8,8 +8,9 @@ right whatever order news arrives in:
 - a deletion fences: news of that uid from before it is dropped, however late it arrives;
 - a complete list replaces: what it lacks is deleted, unless it is known to be newer than the list;
 - two live sandboxes that answer to one name make that name ambiguous: neither is found by it;
-- of several that run at one address, the one that came there last holds it: further news of one
-  that was there already is no new claim, for its controller may be late to tell that it has left;
+- of several that run at one address, the one that was seen to come there after all others has it;
+  where that was not seen, or another object tells of the address, nobody knows who has it. Further
+  news of one that is there is no new claim: its controller may be late to tell that it has left;
 - where an address is another object's to tell, its news amends the route without being older or
   newer: only what was made of the very route that is known may take that one's place.
 """
@@ -23,7 +24,7 @@ from gateway.sandbox.errors import AmbiguousTarget, SandboxNotFound
 from gateway.sandbox.model import Key, Route, State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterator
+    from collections.abc import Callable, Collection, Container, Iterator
 
     #: Told of each change after it was made: (before, after); None stands for "does not exist".
     Listener = Callable[[Route | None, Route | None], None]
@@ -71,11 +72,9 @@ class _Index(Generic[NameT]):
             raise AmbiguousTarget
         return live[0] if live else next(iter(entry.values()))
 
-    def last(self, name: NameT, order: Callable[[Route], int]) -> Route | None:
-        entry = self._entries.get(name)
-        if isinstance(entry, dict):
-            return max(entry.values(), key=order)
-        return entry
+    def all(self, name: NameT) -> Collection[Route]:
+        entry = self._entries.get(name, ())
+        return (entry,) if isinstance(entry, Route) else entry.values() if entry else ()
 
     def ambiguous(self) -> Iterator[tuple[Key, ...]]:
         for entry in self._entries.values():
@@ -93,8 +92,10 @@ class Registry:
         self._routes: dict[Key, Route] = {}
         self._addresses_shared = addresses_shared
         self._by_address: _Index[str] = _Index()
-        #: As of which version a sandbox is where it is, if it was heard of again since.
+        #: As of which version at the latest a sandbox is where it is, if it was heard of since.
         self._claims: dict[Key, int] = {}
+        #: The sandboxes that were known before they came to where they are.
+        self._came: set[Key] = set()
         self._by_id: _Index[str] = _Index()
         self._by_name: _Index[tuple[str, str]] = _Index()
         self._fences: OrderedDict[str, int] = OrderedDict()
@@ -118,13 +119,25 @@ class Registry:
         """Return the one route of this name in any dialect; raise as `by_id` does."""
         return self._by_name.find((namespace, name))
 
-    def holder(self, address: str) -> Route | None:
-        """Return the route with the newest claim to this address."""
-        return self._by_address.last(address, self._claimed_at)
+    def rival(self, route: Route) -> Route | None:
+        """Return one that may have come to the route's address after it; None: there is none."""
+        if route.address is None:
+            return None
+        claims = self._by_address.all(route.address)
+        others = [one for one in claims if one.key != route.key]
+        if not others:
+            return None
+        last = max(others, key=self._claimed_at)
+        seen = route.key in self._came and not any(one.backing for one in (route, *others))
+        return None if seen and self._claimed_at(last) < self._claimed_at(route) else last
 
     def ambiguous(self) -> set[tuple[Key, ...]]:
         """Return the groups of keys of which none is routed, since they share an id or a name."""
         return {*self._by_id.ambiguous(), *self._by_name.ambiguous()}
+
+    def unseen(self, key: Key) -> None:
+        """Take note that a list brought the last news of a sandbox: it came there before."""
+        self._came.discard(key)
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Call `listener` after each change; the function returned ends that."""
@@ -205,10 +218,7 @@ class Registry:
             self._by_id.drop(known.id, known.key)
         if known is not None and known.address != route.address:
             self._leave(known)
-        if known is not None and _stays(known, route):
-            self._claims.setdefault(route.key, known.version)
-        else:
-            self._claims.pop(route.key, None)
+        self._note_claim(known, route)
         self._routes[route.key] = route
         self._by_id.put(route.id, route)
         self._by_name.put((route.key.namespace, route.key.name), route)
@@ -222,15 +232,26 @@ class Registry:
 
     def _drop(self, known: Route) -> None:
         del self._routes[known.key]
-        self._claims.pop(known.key, None)
+        self._forget_claim(known.key)
         self._by_id.drop(known.id, known.key)
         self._by_name.drop((known.key.namespace, known.key.name), known.key)
         self._leave(known)
         self._tell(known, None)
 
+    def _note_claim(self, known: Route | None, route: Route) -> None:
+        if known is None or not _stays(known, route):
+            self._forget_claim(route.key)
+            if known is not None and route.address is not None:
+                self._came.add(route.key)
+        else:
+            self._claims.setdefault(route.key, known.version)
+
+    def _forget_claim(self, key: Key) -> None:
+        self._claims.pop(key, None)
+        self._came.discard(key)
+
     def _claimed_at(self, route: Route) -> int:
-        if route.address_version is not None:
-            return route.address_version
+        """Return the version from which on, at the latest, a sandbox is where it is."""
         return self._claims.get(route.key, route.version)
 
     def _leave(self, known: Route) -> None:

@@ -219,7 +219,9 @@ class Upstream(Group):
         "is what counts.",
     )
     address_doubt: DurationOrZero = _knob(
-        "10s", "How long a sandbox is not dialled at an address that another one claims since."
+        "20s",
+        "How long a sandbox is not dialled at an address that another one claims too: as late as a "
+        "controller may be to tell that a pod is gone.",
     )
     upstream_dead_after: Duration = _knob(
         "60s",

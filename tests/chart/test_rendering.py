@@ -15,7 +15,7 @@ import yaml
 
 from gateway.settings import load
 from gateway.settings.model import shown_default
-from tests.chart.helm import NAME, Helm, HelmFailed, Object, of_kind, only
+from tests.chart.helm import NAME, NAMESPACE, Helm, HelmFailed, Object, of_kind, only
 from tests.chart.schema import CHART
 from tests.chart.values import EVERYTHING, MATRIX, TLS, merged, minimal
 
@@ -200,6 +200,15 @@ def test_a_grace_period_is_refused_if_draining_takes_longer(helm: Helm) -> None:
     assert pod_of(helm.objects(enough))["terminationGracePeriodSeconds"] == 80
     with pytest.raises(HelmFailed, match="is 79, but draining needs 80"):
         helm.text(merged(minimal(), {"terminationGracePeriodSeconds": 79}))
+
+
+def test_a_policy_that_would_cut_off_the_gateway_itself_is_refused(helm: Helm) -> None:
+    home = merged(minimal(), {"sandboxNetworkPolicy": {"enabled": True, "namespaces": [NAMESPACE]}})
+    with pytest.raises(HelmFailed, match="would cut off the gateway itself"):
+        helm.text(home)
+    some = {"podSelector": {"matchLabels": {"sandbox": "true"}}}
+    for mended in ({"networkPolicy": {"enabled": True}}, {"sandboxNetworkPolicy": some}):
+        assert of_kind(helm.objects(merged(home, mended)), "NetworkPolicy")
 
 
 def test_probes_ask_the_admin_port_in_the_protocol_that_it_speaks(helm: Helm) -> None:

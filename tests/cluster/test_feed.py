@@ -310,3 +310,22 @@ async def test_malformed_objects_in_the_middle_of_a_watch_stop_nothing(
         await eventually(lambda: names(registry) == {"late"})
         assert len(cluster.malformed) == 2
         assert api.count(WATCH) == 1
+
+
+def test_a_list_tells_where_a_sandbox_is_and_not_since_when() -> None:
+    """Two that came to one address while nobody watched: neither was seen to come last."""
+    intake = make_intake()
+    feed = Feed(intake)
+
+    def running(version: int, name: str) -> RawObject:
+        ready = [{"type": "Ready", "status": "True"}]
+        status = {"phase": "Running", "podIP": "10.0.0.1", "podUID": name, "conditions": ready}
+        return make_object(version, name, f"uid-{name}", status=status)
+
+    for name in ("a", "b"):
+        feed.event(EventType.ADDED, make_object(1, name, f"uid-{name}"))
+    feed.event(EventType.MODIFIED, running(2, "a"))
+    feed.begin()
+    feed.page([running(2, "a"), running(9, "b")])
+    complete(feed, 9)
+    assert all(intake.registry.rival(route) for route in intake.registry)

@@ -202,6 +202,15 @@ def test_a_pod_of_the_life_before_is_not_taken_for_one_of_this(watched: Watched)
     assert watched.address() == "10.0.0.2"
 
 
+def test_nor_if_its_slice_was_written_while_the_workload_slept(watched: Watched) -> None:
+    """By a label, or by another endpoint: what it says of the old pod is no newer for that."""
+    watched.tell(seen(awake(5)), sliced(6, POD_1), seen(deployment(8)), sliced(9, POD_1))
+    watched.tell(seen(awake(10)), sliced(11, POD_1))
+    assert watched.address() is None
+    watched.tell(sliced(12, POD_1, POD_2))
+    assert watched.address() == "10.0.0.2"
+
+
 ENDS: dict[str, Callable[[Watched], None]] = {
     "deleted": lambda watched: watched.tell(("workload", DELETED, deployment(9))),
     "missing in a list": lambda watched: watched.relist("workload", 9),
@@ -291,7 +300,7 @@ async def test_an_address_that_went_to_another_workload_is_not_dialled_for_the_f
     claims, web = claims_of(watched), watched.route()
     assert web.address == "10.0.0.1"
     assert not claims.stands(web)
-    assert claims.stands(watched.route("other"))
+    assert not claims.stands(watched.route("other")), "nobody knows who came last"
 
     watched.listed["endpointslices"] = ApiUnavailable("no")
     with pytest.raises(Exception, match="cannot be asked"):

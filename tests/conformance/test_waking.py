@@ -315,7 +315,8 @@ async def test_50_the_api_is_not_believed_at_once_about_an_address_that_is_claim
     """The old one's controller may be slow to tell that its pod is gone."""
     async with gateway(ECHO, reach=ReachConfig(address_doubt=3600.0)) as (gw, upstream):
         gw.sandboxes.add("old", State.RUNNING)
-        gw.sandboxes.add("new", State.RUNNING)
+        gw.sandboxes.add("new", State.PAUSED)
+        gw.sandboxes.boot("new")
         client = await gw.client()
         await client.send(gw.post("/", b"secret", to="old"))
         await eventually(lambda: gw.plane.in_flight == 1)
@@ -329,7 +330,8 @@ async def test_50_the_api_is_not_believed_at_once_about_an_address_that_is_claim
 async def test_50_with_the_api_away_an_address_in_doubt_is_not_dialled() -> None:
     """To guess could give one tenant's bytes to another."""
     async with gateway(ECHO) as (gw, upstream):
-        gw.sandboxes.add("new", State.RUNNING)
+        gw.sandboxes.add("new", State.PAUSED)
+        gw.sandboxes.boot("new")
         gw.sandboxes.away = True
         response = await gw.ask(gw.post("/", b"secret"), "POST")
         assert (response.status, response.reason) == (502, "sandbox_unreachable")

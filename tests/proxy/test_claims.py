@@ -53,6 +53,8 @@ def claims_of(
 ) -> tuple[Claims, Api]:
     registry = Registry()
     for route in routes:
+        registry.apply(replace(route, version=1, state=State.PAUSED, address=None))
+    for route in routes:
         registry.apply(route)
     api = Api(registry, answer)
     return Claims(registry, api.read, doubt), api
@@ -122,6 +124,21 @@ async def test_nothing_is_guessed(error: ClusterError, answered: type[Exception]
     with pytest.raises(answered):
         await claims.settle(OLD)
     assert not claims.stands(OLD)
+
+
+async def test_rivals_one_after_the_other_do_not_prolong_the_doubt() -> None:
+    """A neighbour that claims the address under ever new names keeps nobody from the world."""
+    claims, api = claims_of(OLD, NEW, answer=OLD, doubt=3 * LOOK_AGAIN)
+    settling = asyncio.create_task(claims.settle(OLD))
+    for version in range(20, 30):
+        reads = len(api.reads)
+        await eventually(lambda: len(api.reads) > reads or settling.done(), "it is looked up", 5)  # noqa: B023
+        if settling.done():
+            break
+        api.registry.apply(replace(NEW, version=version, incarnation=f"new/{version}"))
+    await settling
+    assert len(api.reads) < 8
+    assert claims.stands(OLD)
 
 
 async def test_a_crowd_asks_once() -> None:

@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace as altered
 
 from gateway.sandbox.errors import AmbiguousTarget, SandboxNotFound
-from gateway.sandbox.model import Key, Route, State
+from gateway.sandbox.model import Backing, Key, Route, State
 from gateway.sandbox.registry import FENCES, Registry
 
 from .routes import KEY, make_route
@@ -297,8 +297,8 @@ def test_what_was_made_of_the_known_route_takes_its_place() -> None:
     assert registry.amend(known, moved)
     assert registry.get(KEY) is moved
     assert registry.by_id("team-a--box") is moved
-    assert registry.holder("10.0.0.9") is moved
-    assert registry.holder("10.0.0.7") is None
+    assert registry.rival(make_route(key=OTHER, address="10.0.0.9")) is moved
+    assert registry.rival(make_route(key=OTHER, address="10.0.0.7")) is None
     assert heard == [(known, moved)]
 
 
@@ -371,72 +371,102 @@ def test_a_listener_that_left_hears_nothing_and_the_others_go_on() -> None:
 
 # ---- addresses ----------------------------------------------------------------------------------
 
+BACKING = Backing("web", named=False, available=True, life="1")
+
 
 def at(name: str, version: int, address: str | None = "10.0.0.1") -> Route:
     key = Key("native", "team-a", name)
     return make_route(key=key, uid=f"uid-{name}", id=name, version=version, address=address)
 
 
-def test_the_newest_news_holds_an_address_whatever_order_it_comes_in() -> None:
-    for order in permutations([at("a", 5), at("b", 9), at("c", 7)]):
-        registry = Registry()
-        for one in order:
-            registry.apply(one)
-        assert registry.holder("10.0.0.1") == at("b", 9)
-
-
-def test_an_address_that_was_left_is_held_by_nobody() -> None:
-    for end in ("pauses", "moves", "goes"):
-        registry = Registry()
-        registry.apply(at("a", 5))
-        if end == "goes":
-            registry.remove(at("a", 5).key, "uid-a", 6)
-        else:
-            registry.apply(at("a", 6, None if end == "pauses" else "10.0.0.2"))
-        assert registry.holder("10.0.0.1") is None
-
-
-def test_one_who_held_it_before_takes_nothing_with_him() -> None:
+def coming(*names_and_versions: tuple[str, int]) -> Registry:
+    """Return a registry that knew all of these before each came to the address."""
     registry = Registry()
-    registry.apply(at("a", 5))
-    registry.apply(at("b", 9))
-    registry.apply(at("a", 10, None))
-    assert registry.holder("10.0.0.1") == at("b", 9)
+    for name, version in names_and_versions:
+        registry.apply(at(name, version - 1, None))
+    for name, version in names_and_versions:
+        registry.apply(at(name, version))
+    return registry
 
 
-def test_one_who_held_it_first_holds_it_again_when_the_others_are_gone() -> None:
-    registry = filled(at("a", 5), at("b", 9), at("c", 7))
-    registry.remove(at("b", 9).key, "uid-b", 10)
-    assert registry.holder("10.0.0.1") == at("c", 7)
-    registry.apply(at("a", 6))
-    assert registry.holder("10.0.0.1") == at("c", 7)
+def rivals(registry: Registry) -> dict[str, str]:
+    """Return who is in doubt, and because of whom."""
+    found = {route.key.name: registry.rival(route) for route in registry}
+    return {name: one.key.name for name, one in found.items() if one is not None}
+
+
+def test_who_was_seen_to_come_last_is_in_no_doubt_whatever_order_the_news_comes_in() -> None:
+    for order in permutations([("a", 5), ("b", 9), ("c", 7)]):
+        assert rivals(coming(*order)) == {"a": "b", "c": "b"}
+
+
+def test_who_is_alone_is_in_no_doubt() -> None:
+    assert rivals(filled(at("a", 5), at("b", 9, "10.0.0.2"), at("c", 7, None))) == {}
+
+
+def test_where_nobody_was_seen_to_come_all_are_in_doubt() -> None:
+    # As in the first list of a new gateway: the last to change is not the last to come.
+    assert rivals(filled(at("stale", 50), at("there", 20))) == {
+        "stale": "there",
+        "there": "stale",
+    }
+
+
+def test_who_comes_to_where_one_was_already_is_in_no_doubt() -> None:
+    registry = filled(at("old", 50), at("new", 20, None), at("new", 60))
+    assert rivals(registry) == {"old": "new"}
+    registry.apply(at("old", 70))
+    assert rivals(registry) == {"old": "new"}
+
+
+def test_when_a_list_brings_the_news_nobody_was_seen_to_come() -> None:
+    registry = coming(("old", 5), ("new", 9))
+    registry.unseen(at("new", 9).key)
+    assert rivals(registry) == {"old": "new", "new": "old"}
+
+
+def test_an_address_that_was_left_is_no_matter_any_more() -> None:
+    for end in ("pauses", "moves", "goes"):
+        registry = coming(("a", 5), ("b", 9))
+        if end == "goes":
+            registry.remove(at("b", 9).key, "uid-b", 10)
+        else:
+            registry.apply(at("b", 10, None if end == "pauses" else "10.0.0.2"))
+        assert rivals(registry) == {}
 
 
 def test_further_news_of_one_who_was_there_before_is_no_new_claim() -> None:
-    registry = filled(at("a", 5), at("b", 9), at("a", 10), at("a", 11))
-    assert registry.holder("10.0.0.1") == at("b", 9)
+    registry = coming(("a", 5), ("b", 9))
+    registry.apply(at("a", 10))
+    registry.apply(at("a", 11))
+    assert rivals(registry) == {"a": "b"}
     registry.apply(at("b", 12))
-    assert registry.holder("10.0.0.1") == at("b", 12)
+    assert rivals(registry) == {"a": "b"}
 
 
 def test_who_left_and_came_back_or_lives_anew_claims_anew() -> None:
     for between in (at("a", 10, None), altered(at("a", 10), incarnation="another/life")):
-        registry = filled(at("a", 5), at("b", 9), between, at("a", 11))
-        assert registry.holder("10.0.0.1") == at("a", 11)
+        registry = coming(("a", 5), ("b", 9))
+        registry.apply(between)
+        registry.apply(at("a", 11))
+        assert rivals(registry) == {"b": "a"}
 
 
-def test_what_tells_of_an_address_says_how_new_the_claim_is() -> None:
-    by_another = altered(at("a", 12), address_version=5)
-    for order in permutations([by_another, at("b", 9), at("c", 7)]):
-        assert filled(*order).holder("10.0.0.1") == at("b", 9)
-    renewed = altered(by_another, address_version=10)
-    registry = filled(by_another, at("b", 9))
-    assert registry.amend(by_another, renewed)
-    assert registry.holder("10.0.0.1") is renewed
+def test_where_another_object_tells_of_the_address_nobody_knows_who_came_last() -> None:
+    registry = coming(("a", 5), ("b", 9))
+    backed = altered(at("a", 5), backing=BACKING)
+    assert registry.amend(at_home(registry, "a"), backed)
+    assert rivals(registry) == {"a": "b", "b": "a"}
 
 
-def test_where_addresses_are_shared_nobody_holds_one() -> None:
+def at_home(registry: Registry, name: str) -> Route:
+    found = registry.get(Key("native", "team-a", name))
+    assert found is not None
+    return found
+
+
+def test_where_addresses_are_shared_there_are_no_rivals() -> None:
     registry = Registry(addresses_shared=True)
     registry.apply(at("a", 5))
-    registry.apply(at("a", 6, None))
-    assert registry.holder("10.0.0.1") is None
+    registry.apply(at("b", 6))
+    assert rivals(registry) == {}

@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from msgspec.structs import replace
 
 from gateway.sandbox.errors import AmbiguousTarget, SandboxNotFound
-from gateway.sandbox.model import Key, Route, State
+from gateway.sandbox.model import Backing, Key, Route, State
 from gateway.sandbox.registry import Registry
 
 from .routes import make_route
@@ -72,17 +72,30 @@ class Model:
         self.table: dict[Key, Route] = {}
         self.gone: dict[str, int] = {}
         self.claims: dict[Key, int] = {}
+        self.came: set[Key] = set()
 
     def put(self, route: Route) -> None:
         known = self.table.get(route.key)
-        stays = known is not None and known.uid == route.uid and known.address == route.address
-        if known is None or not stays or known.incarnation != route.incarnation:
+        if known is not None and known.uid != route.uid:
+            known = None
+        where = (route.address, route.incarnation)
+        if known is None or route.address is None or (known.address, known.incarnation) != where:
             self.claims[route.key] = route.version
+            self.came.discard(route.key)
+            if known is not None and route.address is not None:
+                self.came.add(route.key)
         self.table[route.key] = route
 
-    def claimed_at(self, route: Route) -> int:
-        given = route.address_version
-        return self.claims[route.key] if given is None else given
+    def rivals(self, route: Route) -> list[Route]:
+        """Return those that may have come after a route to its address."""
+        others = [
+            one
+            for one in self.table.values()
+            if one.key != route.key and one.address == route.address is not None
+        ]
+        earlier = [one for one in others if self.claims[one.key] < self.claims[route.key]]
+        told = route.backing is None and all(one.backing is None for one in others)
+        return [] if route.key in self.came and told and len(earlier) == len(others) else others
 
     def apply(self, route: Route) -> bool:
         if route.version <= self.gone.get(route.uid, -1):
@@ -158,13 +171,13 @@ class RegistryMachine(RuleBasedStateMachine):
     @rule(
         position=st.integers(0, 1000),
         address=st.sampled_from((None, *ADDRESSES)),
-        address_version=st.none() | versions,
+        backing=st.sampled_from((None, Backing("web", named=False, available=True, life="1"))),
     )
-    def amendment(self, position: int, address: str | None, address_version: int | None) -> None:
+    def amendment(self, position: int, address: str | None, backing: Backing | None) -> None:
         if not self.sent:
             return
         route = self.sent[position % len(self.sent)]
-        amended = replace(route, address=address, address_version=address_version)
+        amended = replace(route, address=address, backing=backing)
         known = self.model.table.get(route.key) is route
         self.amending = True
         assert self.registry.amend(route, amended) is known
@@ -206,14 +219,11 @@ class RegistryMachine(RuleBasedStateMachine):
         assert self.mirror == self.model.table
 
     @invariant()
-    def addresses_are_held_by_who_came_last(self) -> None:
-        for address in ADDRESSES:
-            claims = [one for one in self.model.table.values() if one.address == address]
-            claimed_at = self.model.claimed_at
-            newest = max(map(claimed_at, claims), default=None)
-            holder = self.registry.holder(address)
-            assert (holder is None) is (not claims)
-            assert holder is None or (holder in claims and claimed_at(holder) == newest)
+    def who_may_have_come_later_to_an_address_is_a_rival(self) -> None:
+        for route in self.model.table.values():
+            rivals = self.model.rivals(route)
+            found = self.registry.rival(route)
+            assert found in rivals if rivals else found is None
 
     @invariant()
     def ids_and_names_agree_with_an_index_from_scratch(self) -> None:
