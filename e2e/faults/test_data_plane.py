@@ -183,14 +183,14 @@ async def test_a_port_that_is_closed_for_a_moment_is_waited_for(scene: Scene) ->
 async def test_a_port_that_stays_closed_is_told_so_and_is_found_open_again(scene: Scene) -> None:
     platform = scene.platform
     victim, neighbour = await sandboxes(scene)
-    # Streams that last for longer than a dial may: no connection comes free for who has to dial.
-    mix = Mix(gets=2, streams=0, sockets=0, events=2, pause=3 * DIAL)
-    traffic = scene.traffic(victim, neighbour, mix=mix)
+    traffic = scene.traffic(victim, neighbour, mix=Mix(gets=2, streams=0, sockets=0))
+    # They last for longer than a dial may: no connection comes free for who has to dial.
+    streams = scene.traffic(victim, neighbour, mix=Mix(events=2, pause=3 * DIAL))
     async with traffic.flowing() as ledger:
         await goes_on(ledger)
         async with platform.closed_port(victim.name):
             # More at once than connections are kept: these must dial.
-            more = [traffic.once(Kind.EVENTS, victim, scene.fleet.place()) for _ in range(20)]
+            more = [streams.once(Kind.EVENTS, victim, scene.fleet.place()) for _ in range(20)]
             told = {one.reason for one in await asyncio.gather(*more)}
         await goes_on(ledger)
         again = await traffic.once(Kind.GET, victim, scene.fleet.place())
