@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from .programs import Programs
 
 FEW = 10
+#: Seconds between two writes of somebody who writes often.
+HEARTBEAT = 0.1
 HELD = "example.com/held"
 
 
@@ -268,10 +270,14 @@ async def test_a_wake_is_written_however_often_others_write_meanwhile(world: Wor
 
 
 async def keep_annotating(world: World) -> None:
-    """Write to a sandbox again and again, as whoever writes heartbeats into it."""
+    """Write to a sandbox again and again, as whoever writes heartbeats into it.
+
+    Not without a pause: who does, on a busy machine, leaves nobody time to read and write.
+    """
     for beat in itertools.count():
         annotations = {"example.com/beat": str(beat)}
         await world.api.change("box", {"metadata": {"annotations": annotations}})
+        await asyncio.sleep(HEARTBEAT)
 
 
 # ---- its end ------------------------------------------------------------------------------------
