@@ -1,12 +1,13 @@
-"""Two sandboxes at one address: the older claim is looked up again before anything is sent there.
+"""Two sandboxes at one address: who was not seen to come there last is looked up before a dial.
 
 The address of a pod that is gone is given to another one within seconds, and the news of the one's
 end may come later than that of the other's beginning (two watches, a slow controller). Between
 them the registry has both at that address, and a request for the first would reach the second.
+Where nobody was seen to come, as in a gateway that has just started, both are looked up.
 
-The API itself may have both there, while the first one's controller is slow. So its word for the
-first is taken only after a while in which it could have been taken back: pods that share an address
-in truth, as those in the network of their node do, lose that time once, each time one joins them.
+The API itself may have both there, while the first one's controller is slow. So its word is taken
+only after a while in which it could have been taken back: pods that share an address in truth, as
+those in the network of their node do, lose that time, at the most once for each dispute.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Claims:
     """Who may be dialled at an address that several sandboxes claim."""
 
     def __init__(self, registry: Registry, read: Read, doubt: float = 0.0) -> None:
-        """`doubt`: seconds from a rival's claim on in which the API's word is not taken."""
+        """`doubt`: seconds from the first rival's claim on in which the API's word is not taken."""
         self._registry = registry
         self._read = read
         self._doubt = doubt
@@ -49,11 +50,11 @@ class Claims:
 
     def stands(self, route: Route) -> bool:
         """Return whether a running sandbox's claim to its address needs no other look."""
-        rival = self._rival(route)
+        rival = self._registry.rival(route)
         return rival is None or (route.incarnation, rival.incarnation) in self._confirmed
 
     async def settle(self, route: Route) -> None:
-        """Look the sandbox up if another one claims its address since; then `stands` may differ.
+        """Look the sandbox up if another one may have come to its address since; see `stands`.
 
         What was learned is in the registry. Raise WakeFailed if the sandbox is gone, and
         SandboxUnreachable if that cannot be found out: to guess could give one tenant's bytes to
@@ -61,7 +62,7 @@ class Claims:
         """
         lock = self._reading.setdefault(route.incarnation, asyncio.Lock())
         async with lock:
-            while (rival := self._rival(route)) is not None and not self.stands(route):
+            while (rival := self._registry.rival(route)) is not None and not self.stands(route):
                 fresh = await self._look_up(route)
                 self._registry.apply(fresh)
                 if (fresh.incarnation, fresh.address) != (route.incarnation, route.address):
@@ -97,10 +98,6 @@ class Claims:
         if len(self._doubted) > REMEMBERED:
             self._doubted.popitem(last=False)
         return since + self._doubt - now
-
-    def _rival(self, route: Route) -> Route | None:
-        """Return who may have claimed the route's address since the route itself did."""
-        return self._registry.rival(route)
 
     def _confirm(self, incarnation: str, rival: str) -> None:
         self._confirmed[incarnation, rival] = None

@@ -73,8 +73,10 @@ class _Index(Generic[NameT]):
         return live[0] if live else next(iter(entry.values()))
 
     def all(self, name: NameT) -> Collection[Route]:
-        entry = self._entries.get(name, ())
-        return (entry,) if isinstance(entry, Route) else entry.values() if entry else ()
+        entry = self._entries.get(name)
+        if entry is None:
+            return ()
+        return (entry,) if isinstance(entry, Route) else entry.values()
 
     def ambiguous(self) -> Iterator[tuple[Key, ...]]:
         for entry in self._entries.values():
@@ -88,7 +90,7 @@ class Registry:
     """All routes that this replica knows, by key, by id and by namespace and name."""
 
     def __init__(self, *, addresses_shared: bool = False) -> None:
-        """`addresses_shared`: sandboxes are told apart by their ports, so nobody holds one."""
+        """`addresses_shared`: sandboxes are told apart by their ports, so there are no rivals."""
         self._routes: dict[Key, Route] = {}
         self._addresses_shared = addresses_shared
         self._by_address: _Index[str] = _Index()
