@@ -8,7 +8,7 @@ ARGS ?=
 PARALLEL := -n auto --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test clients chart e2e faults soak scale check coverage format mutants fuzz bench docs clean
+.PHONY: help demo test clients chart observe e2e faults soak scale check coverage format mutants fuzz bench docs clean
 
 help: ## Show the targets.
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,16 @@ chart: $(VENV)/.developed ## The Helm chart, by the real helm: lint, every kind 
 	$(install_helm)
 	$(BIN)/python -m pytest tests/chart $(PARALLEL) $(ARGS)
 
+# A namespace of its own, so that no rule of this machine's network is touched.
+define install_conntrack
+	@for one in ip nft conntrack; do command -v $$one; done >/dev/null || \
+	  (apt-get -qq update && apt-get -qq install --yes iproute2 nftables conntrack >/dev/null)
+endef
+
+observe: $(VENV)/.developed ## Connections past the gateway, on a real kernel: root, nftables, conntrack.
+	$(install_conntrack)
+	unshare --net $(BIN)/python -m pytest tests/agents/kernel $(ARGS)
+
 e2e: $(VENV)/.developed ## Over a real kube-apiserver (Go 1.26 builds it in minutes, once) or that of KUBECONFIG.
 	$(install_helm)
 	$(BIN)/python -m e2e.real_api
@@ -51,7 +61,7 @@ e2e: $(VENV)/.developed ## Over a real kube-apiserver (Go 1.26 builds it in minu
 faults: $(VENV)/.developed ## Everything around the gateway that can fail, over a real kube-apiserver (minutes).
 	$(install_faketime)
 	$(BIN)/python -m e2e.real_api
-	$(BIN)/python -m pytest e2e/faults $(PARALLEL) $(ARGS)
+	$(BIN)/python -m pytest e2e/faults e2e/standby $(PARALLEL) $(ARGS)
 
 soak: $(VENV)/.developed ## Faults at random for an hour; ARGS="--seconds 300 --seed 7", or --plan.
 	$(BIN)/python -m e2e.real_api

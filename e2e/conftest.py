@@ -170,7 +170,8 @@ def local_mode(
 ) -> Iterator[Gateway]:
     """One local mode for all tests that leave it running; each uses sandboxes of its own."""
     home = tmp_path_factory.mktemp("local")
-    gateway = start_local(shared_programs, home, "--crd", str(KRUISE_CRD))
+    # As with the API that another program serves: what sleeps is put to sleep by tests.
+    gateway = start_local(shared_programs, home, "--crd", str(KRUISE_CRD), standby="false")
     yield gateway
     assert gateway.program.end() == 0
     assert "Traceback" not in gateway.program.errors

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import httpx
@@ -90,6 +91,41 @@ async def test_without_an_api_sandboxes_that_run_are_served_on(
         await asyncio.to_thread(api.kill)
         assert [(await world.ask()).status_code for _ in range(3)] == [200, 200, 200]
         assert gateway.readiness()[0] == 200
+
+
+@pytest.mark.needs_own_api
+async def test_a_pause_that_could_not_be_put_off_without_an_api_is_put_off_when_it_is_back(
+    api: Api | RealApi, programs: Programs, home: Path
+) -> None:
+    gateway = start_serve(programs, home, api.kubeconfig, standby="true")
+    gateway.wait_ready()
+    rule = {"resume": {"onIngressTraffic": {"pauseTimeout": "10m"}}}
+    pauses_at = datetime.now(UTC) + timedelta(seconds=20)
+
+    async def put_off() -> bool:
+        spec = (await world.api.get("box"))["spec"]
+        return datetime.fromisoformat(spec["pauseTime"]) > pauses_at + timedelta(seconds=300)
+
+    async with World.over(gateway) as world:
+        spec = {"autoPausePolicy": rule, "pauseTime": pauses_at.strftime("%Y-%m-%dT%H:%M:%SZ")}
+        await world.create("box", spec=spec)
+        pod = world.pod()
+        url = f"{gateway.data}/events"
+        async with (
+            httpx.AsyncClient(timeout=DEADLINE) as client,
+            client.stream("GET", url, headers=world.naming("box")) as answer,
+        ):
+            await asyncio.to_thread(api.kill)
+            await soon(
+                lambda: gateway.metric("pause_postponements_total", outcome="failed") > 0,
+                "the gateway has tried",
+            )
+            await asyncio.to_thread(api.start)
+            await soon(put_off, "the gateway has put its pause off")
+            pod.more.set()
+            assert (await answer.aread()).endswith(b"data: second\n\n")
+        assert world.pod() is pod
+        assert gateway.metric("pauses_in_use_total") == 0
 
 
 # ---- the gateway --------------------------------------------------------------------------------

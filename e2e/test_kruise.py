@@ -9,11 +9,17 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from .platforms import Stage
+from .conftest import serve
+from .platforms import KruisePlatform, Stage
 from .waiting import DEADLINE, soon
+from .world import World
 
 if TYPE_CHECKING:
-    from .world import World
+    from collections.abc import AsyncIterator, Iterator
+
+    from .conftest import Serving
+    from .gateways import Gateway
+    from .programs import Programs
 
 
 def moment(seconds: float) -> str:
@@ -279,3 +285,86 @@ async def test_a_pause_by_its_own_controller_in_the_middle_of_use_is_undone_by_t
     spec = (await world.api.get("box"))["spec"]
     assert spec["paused"] is False
     assert seconds_until(spec["pauseTime"]) > 540
+
+
+# ---- its pauseTime is renewed while it is used --------------------------------------------------
+
+_TEN_MINUTES: Any = {"autoPausePolicy": {"resume": {"onIngressTraffic": {"pauseTimeout": "10m"}}}}
+
+
+@pytest.fixture(scope="module")
+def renewing_gateway(
+    serving: Serving, shared_programs: Programs, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Gateway]:
+    """A gateway that looks after what sleeps."""
+    home = tmp_path_factory.mktemp("renewing")
+    with (
+        serving(KruisePlatform()) as kubeconfig,
+        serve(shared_programs, home, kubeconfig, "renewing", standby="true") as gateway,
+    ):
+        yield gateway
+
+
+@pytest.fixture
+async def renewed(renewing_gateway: Gateway) -> AsyncIterator[World]:
+    async with World.over(renewing_gateway) as made:
+        yield made
+
+
+async def pauses_in(world: World, name: str = "box") -> float:
+    return seconds_until((await world.api.get(name))["spec"]["pauseTime"])
+
+
+def postponed(world: World) -> float:
+    return world.gateway.metric("pause_postponements_total", outcome="done")
+
+
+async def test_a_sandbox_in_constant_use_is_not_paused_and_one_that_is_used_no_more_is(
+    renewed: World,
+) -> None:
+    world, before = renewed, postponed(renewed)
+    await world.create("unused", spec=_TEN_MINUTES | {"pauseTime": moment(5)})
+    await world.create("box", spec=_TEN_MINUTES | {"pauseTime": moment(5)})
+    pod = world.pod().uid
+
+    async def used_and_put_off() -> bool:
+        assert (await world.ask()).json()["pod"] == pod
+        return await pauses_in(world) > 500
+
+    await soon(used_and_put_off, "the gateway has put its pause off")
+    assert await world.generation() == 2
+    await soon(lambda: world.controller.life("unused").stage is Stage.ASLEEP, "its time has come")
+    assert world.controller.life("box").stage is Stage.READY
+    # It finds the end of the use; its time counts from there already, or nearly.
+    await soon(lambda: postponed(world) == before + 2, "the gateway has told the end of the use")
+    await world.api.patch("box", pauseTime=moment(3))
+    await soon(lambda: world.controller.life("box").stage is Stage.ASLEEP, "its time has come")
+    assert (await world.ask()).status_code == 200
+
+
+async def test_a_long_answer_is_not_broken_off_by_the_platforms_clock(renewed: World) -> None:
+    world, pauses_at = renewed, moment(4)
+    await world.create("box", spec=_TEN_MINUTES | {"pauseTime": pauses_at})
+    pod = world.pod()
+    async with (
+        httpx.AsyncClient(timeout=DEADLINE) as client,
+        client.stream("GET", f"{world.gateway.data}/events", headers=world.naming("box")) as answer,
+    ):
+        lines = answer.aiter_lines()
+        assert await anext(lines) == "data: first"
+        await soon(lambda: seconds_until(pauses_at) < -1, "it would have been paused")
+        pod.more.set()
+        assert [line async for line in lines] == ["", "data: second", ""]
+    assert world.controller.life("box").stage is Stage.READY
+    assert world.pod() is pod
+    assert await pauses_in(world) > 500
+
+
+async def test_a_pinned_sandbox_is_not_paused_by_its_platforms_clock(renewed: World) -> None:
+    world, pauses_at = renewed, moment(4)
+    pinned = {"sandbox-gateway.dev/pinned": "true"}
+    spec = _TEN_MINUTES | {"pauseTime": pauses_at}
+    await world.create("box", spec=spec, annotations=pinned)
+    await soon(lambda: seconds_until(pauses_at) < -1, "it would have been paused")
+    assert world.controller.life("box").stage is Stage.READY
+    assert await pauses_in(world) > 500

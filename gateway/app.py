@@ -19,6 +19,7 @@ import uvloop
 from gateway import __version__, wiring
 from gateway.admin.readiness import Readiness
 from gateway.admin.server import AdminServer
+from gateway.admin.standby import AutoStandby
 from gateway.cluster.cluster import Cluster
 from gateway.cluster.errors import ConfigInvalid
 from gateway.dialects.agent_sandbox import AgentSandbox
@@ -26,28 +27,30 @@ from gateway.dialects.deployment import DEPLOYMENT, STATEFUL_SET
 from gateway.dialects.kruise import Kruise
 from gateway.dialects.native import Native
 from gateway.explain import Surroundings, explain
+from gateway.meanwhile import meanwhile
 from gateway.proxy.plane import DataPlane
 from gateway.reloading import Reloader
 from gateway.sandbox.registry import Registry
 from gateway.settings import DialectName
+from gateway.sleeping import Sleeping
+from gateway.standby.snapshot import unsupported
 from gateway.telemetry import logs, loop_lag
 from gateway.telemetry.access_log import AccessLog
 from gateway.telemetry.instruments import Instruments
 from gateway.tls.contexts import TlsFileError
 from gateway.tls.deployment import Tls
-from gateway.upstream.addresses import AddressGuard, own_addresses
-from gateway.upstream.pool import Pool
 from gateway.wake.waker import Waker
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from gateway.dialects.base import Dialect
     from gateway.sandbox.model import Route
     from gateway.settings import Settings
+    from gateway.standby.snapshot import Snapshot
     from gateway.telemetry.opentelemetry import OpenTelemetryTracer
     from gateway.telemetry.tracing import Tracer
-    from gateway.tls.client import TlsClient
+    from gateway.upstream.pool import Pool
 
 _LOG = logging.getLogger(__name__)
 
@@ -85,13 +88,16 @@ class Gateway:
         registry: Registry,
         instruments: Instruments,
         tls: Tls,
+        pool: Pool,
         credentials: wiring.Credentials,
         tracer: Tracer | None,
+        sleeping: Sleeping | None,
     ) -> None:
         self.cluster = cluster
         self.registry = registry
         self._dialects = {dialect.name: dialect for dialect in dialects}
         self._settings = settings
+        self._sleeping = sleeping
         self._draining = False
         self._access_log = (
             AccessLog(sys.stdout.buffer, instruments) if settings.access_log else None
@@ -100,7 +106,7 @@ class Gateway:
         self._plane = DataPlane(
             wiring.plane(settings, credentials.authenticator.names),
             registry,
-            self._pool(instruments, tls.upstream),
+            pool,
             self._waker,
             cluster.read,
             credentials.authenticator,
@@ -111,6 +117,7 @@ class Gateway:
             clock=time.time,
             login=credentials.login,
             tracer=tracer,
+            gate=None if sleeping is None else sleeping.gate,
         )
         self._admin = AdminServer(
             wiring.admin(settings),
@@ -119,6 +126,9 @@ class Gateway:
             self.readiness,
             self._explain,
             tls=tls.admin,
+            parts=sleeping.parts
+            if sleeping is not None
+            else (AutoStandby(registry, self._snapshot),),
         )
         instruments.gauge("routes", "Sandboxes that are known.", lambda: len(registry))
         instruments.gauge(
@@ -130,24 +140,11 @@ class Gateway:
             lambda: len(registry.ambiguous()),
         )
 
-    def _pool(self, instruments: Instruments, tls: TlsClient) -> Pool:
-        settings = self._settings
-        return Pool(
-            AddressGuard(
-                settings.upstream_allow_cidrs, (*settings.upstream_deny_cidrs, *own_addresses())
-            ),
-            instruments,
-            tls=tls,
-            connect_timeout=settings.upstream_connect_timeout,
-            dead_after=settings.upstream_dead_after,
-            idle_timeout=settings.pool_idle_timeout,
-            max_idle_per_sandbox=settings.pool_max_idle_per_sandbox,
-            max_idle=settings.pool_max_idle,
-        )
-
     def replace_admin_token(self, token: str) -> None:
-        """Take no other token for the admin API from now on."""
+        """Take no other token for the admin API from now on, and show no other one."""
         self._admin.replace_token(token)
+        if self._sleeping is not None:
+            self._sleeping.replace_admin_token(token)
 
     def readiness(self) -> Readiness:
         """Return whether traffic should come here, and why not."""
@@ -159,10 +156,12 @@ class Gateway:
             reflectors={one.name: one.phase.value for one in self.cluster.statuses},
         )
 
-    def _explain(self, route: Route) -> dict[str, object]:
+    async def _explain(self, route: Route) -> dict[str, object]:
         waking = self._waker.explain(route.uid)
         around = Surroundings(wake_timeout=self._settings.wake_timeout)
-        told = explain(route, None, self._dialects[route.key.dialect], time.time(), around)
+        standby = await self._snapshot(route)
+        dialect = self._dialects[route.key.dialect]
+        told = explain(route, None, dialect, time.time(), around, standby)
         return {
             **told.as_json(),
             "waking": {
@@ -174,6 +173,11 @@ class Gateway:
             },
             "watch": self.cluster.watch_of(route.key).as_json(),
         }
+
+    async def _snapshot(self, route: Route) -> Snapshot:
+        if self._sleeping is None:
+            return unsupported(route, time.time())
+        return await self._sleeping.snapshot(route)
 
     async def start(self) -> Addresses:
         """Listen; raise StartError if an address is not to be had."""
@@ -198,7 +202,10 @@ class Gateway:
         self._draining = True
         self._plane.announce_drain()
         _LOG.info("draining", extra={"in_flight": self._plane.in_flight})
-        await asyncio.sleep(settings.drain_delay)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(asyncio.sleep(settings.drain_delay))
+            if self._sleeping is not None:
+                group.create_task(self._sleeping.resign())
         if not await self._plane.drain(settings.drain_timeout):
             _LOG.warning("requests broken off", extra={"in_flight": self._plane.in_flight})
 
@@ -222,6 +229,8 @@ async def running(
     """
     registry, instruments = Registry(addresses_shared=local), Instruments()
     cluster = Cluster(wiring.cluster(settings), dialects, registry, instruments)
+    # It has to hear of every sandbox, so it is there before the first one is known.
+    sleeping = Sleeping(settings, cluster, registry, instruments) if settings.standby else None
     try:
         await cluster.__aenter__()
     except ConfigInvalid as error:
@@ -230,24 +239,23 @@ async def running(
         stack.push_async_exit(cluster)
         reloader = Reloader(instruments)
         credentials = wiring.credentials(settings, instruments, reloader)
-        await stack.enter_async_context(_meanwhile(credentials.authenticator.run()))
+        await stack.enter_async_context(meanwhile(credentials.authenticator.run()))
         tracer = _tracer(settings, instruments)
         if tracer is not None:
             stack.push_async_callback(tracer.close)
+        tls = _tls(settings, instruments, reloader)
+        pool = wiring.pool(settings, instruments, tls.upstream)
+        if sleeping is not None:
+            begun = sleeping.begun(pool, credentials.authenticator, tls, reloader)
+            await stack.enter_async_context(begun)
         gateway = Gateway(
-            settings,
-            dialects,
-            cluster,
-            registry,
-            instruments,
-            _tls(settings, instruments, reloader),
-            credentials,
-            tracer,
-        )
+            settings, dialects, cluster, registry, instruments, tls, pool, credentials, tracer,
+            sleeping,
+        )  # fmt: skip
         wiring.watch_admin_token(settings, reloader, gateway.replace_admin_token)
         stack.push_async_callback(gateway.close)
-        await stack.enter_async_context(_meanwhile(reloader.run()))
-        await stack.enter_async_context(_meanwhile(loop_lag.watch(instruments)))
+        await stack.enter_async_context(meanwhile(reloader.run()))
+        await stack.enter_async_context(meanwhile(loop_lag.watch(instruments)))
         yield gateway
 
 
@@ -265,22 +273,6 @@ def _tls(settings: Settings, instruments: Instruments, reloader: Reloader) -> Tl
         return Tls(wiring.tls(settings), instruments, reloader.watch)
     except TlsFileError as error:
         raise StartError(f"cannot read the files of TLS: {error}") from error
-
-
-@contextlib.asynccontextmanager
-async def _meanwhile(running: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    """Run something for the body's time; its failure, a bug of ours, ends the body."""
-    failure: Exception | None = None
-    async with asyncio.TaskGroup() as group:
-        task = group.create_task(running)
-        try:
-            yield
-        except Exception as error:  # noqa: BLE001 - it leaves as it came, not as a group of one
-            failure = error
-        finally:
-            task.cancel()
-    if failure is not None:
-        raise failure
 
 
 def dialects_of(settings: Settings, *, local: bool = False) -> list[Dialect]:

@@ -11,11 +11,13 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from gateway.settings.model import GROUPS, Group, kind_of, shown_default
+from gateway.settings.model import GROUPS, kind_of, shown_default
 from gateway.settings.sources import variable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from gateway.settings.group import Group
 
 BEGIN: Final = "<!-- settings:begin -->"
 END: Final = "<!-- settings:end -->"

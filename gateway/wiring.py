@@ -23,12 +23,19 @@ from gateway.proxy.login import Login
 from gateway.proxy.plane import PlaneConfig
 from gateway.proxy.reach import ReachConfig
 from gateway.proxy.target import Scheme, TargetConfig
-from gateway.sandbox.policy import NeverWake
+from gateway.proxy.uses import CountConfig
+from gateway.replicas.calls import CallConfig
+from gateway.replicas.sleep import FENCE
+from gateway.sandbox.policy import NeverCount, NeverWake
 from gateway.settings import AuthMode, LogFormat, read_page_template
 from gateway.settings.kinds import is_url
+from gateway.standby.config import IdleConfig
+from gateway.standby.postponer import PostponerConfig
 from gateway.telemetry.logs import LogConfig
 from gateway.tls.contexts import ClientFiles, KeyPair, ServerFiles
 from gateway.tls.deployment import TlsConfig
+from gateway.upstream.addresses import AddressGuard, own_addresses
+from gateway.upstream.pool import Pool
 from gateway.wake.config import WakeConfig
 
 if TYPE_CHECKING:
@@ -39,6 +46,7 @@ if TYPE_CHECKING:
     from gateway.settings import Settings
     from gateway.telemetry.instruments import Instruments
     from gateway.telemetry.opentelemetry import OpenTelemetryTracer
+    from gateway.tls.client import TlsClient
     from gateway.upstream.addresses import Network
 
 
@@ -216,7 +224,51 @@ def plane(settings: Settings, credential_names: frozenset[bytes]) -> PlaneConfig
         targets=named,
         reach=reach(settings),
         proxy=proxy(settings),
+        count=count(settings),
     )
+
+
+def pool(settings: Settings, instruments: Instruments, tls: TlsClient) -> Pool:
+    """Return what connects to sandboxes."""
+    return Pool(
+        AddressGuard(
+            settings.upstream_allow_cidrs, (*settings.upstream_deny_cidrs, *own_addresses())
+        ),
+        instruments,
+        tls=tls,
+        connect_timeout=settings.upstream_connect_timeout,
+        dead_after=settings.upstream_dead_after,
+        idle_timeout=settings.pool_idle_timeout,
+        max_idle_per_sandbox=settings.pool_max_idle_per_sandbox,
+        max_idle=settings.pool_max_idle,
+    )
+
+
+def count(settings: Settings) -> CountConfig:
+    """Return which requests are a use of their sandbox."""
+    return CountConfig(
+        never_count=NeverCount(
+            methods=frozenset(method.encode() for method in settings.uncounted_methods),
+            path_prefixes=tuple(path.encode() for path in settings.uncounted_paths),
+            user_agents=tuple(agent.encode() for agent in settings.uncounted_user_agents),
+        ),
+        pings=not settings.uncounted_pings,
+    )
+
+
+def idle(settings: Settings) -> IdleConfig:
+    """Return when idle sandboxes are put to sleep."""
+    return IdleConfig(
+        concurrency=settings.standby_concurrency,
+        min_uptime=settings.standby_min_uptime,
+        deployments_after=settings.idle_deployments_after if settings.idle_deployments else None,
+        notes_per_second=settings.activity_writes_per_second,
+    )
+
+
+def postponing(settings: Settings) -> PostponerConfig:
+    """Return how is put off what platforms would end."""
+    return PostponerConfig(settings.hold_cooldown, settings.standby_concurrency)
 
 
 def admin(settings: Settings) -> AdminConfig:
@@ -236,6 +288,30 @@ def watch_admin_token(
     file = settings.admin_token_file
     if file is not None:
         reloader.watch("admin_token_file", [file], lambda: replace(read_secret(file)))
+
+
+def calls(settings: Settings) -> CallConfig:
+    """Return how other replicas are called: as this one is."""
+    token_file = settings.admin_token_file
+    return CallConfig(
+        port=settings.admin_listen.port,
+        token=read_secret(token_file) if token_file is not None else None,
+    )
+
+
+def observer_token(settings: Settings) -> str | None:
+    """Return the token of observers, which was checked when settings were loaded."""
+    file = settings.observer_token_file
+    return None if file is None else read_secret(file)
+
+
+def watch_observer_token(
+    settings: Settings, reloader: Reloader, replace: Callable[[str], None]
+) -> None:
+    """Have the token of observers replaced when its file changes."""
+    file = settings.observer_token_file
+    if file is not None:
+        reloader.watch("observer_token_file", [file], lambda: replace(read_secret(file)))
 
 
 def tls(settings: Settings) -> TlsConfig:
@@ -301,4 +377,5 @@ def cluster(settings: Settings) -> ClusterConfig:
         watch_idle_timeout=settings.watch_idle_timeout,
         request_timeout=settings.kube_request_timeout,
         stale_after=settings.stale_after,
+        begin_after=FENCE if settings.lease_name is not None else 0.0,
     )

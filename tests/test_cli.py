@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ from gateway.local.api import (
     write_kubeconfig,
 )
 from gateway.local.options import default_data_dir
+from gateway.sandbox.texts import parse_time
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -182,6 +184,8 @@ def modules_after(home: Path, *arguments: str) -> set[str]:
         ["explain", "default/demo"],
         ["wake", "default/demo"],
         ["pause", "default/demo"],
+        ["pin", "default/demo"],
+        ["hold", "default/demo", "--for", "15m"],
     ],
 )
 def test_client_commands_load_neither_an_event_loop_nor_the_big_client(
@@ -522,6 +526,79 @@ async def test_a_change_that_somebody_undoes_ends_the_wait(cluster: Cluster) -> 
     done, _ = await asyncio.gather(cluster.run("wake", "default/demo", "--wait"), undo())
     assert done.status == 1
     assert "was paused again meanwhile" in done.err
+
+
+# ---- pin, unpin, hold ---------------------------------------------------------------------------
+
+PREFIX = "sandbox-gateway.dev/"
+
+
+def noted(cluster: Cluster, name: str = "demo") -> JsonObject:
+    found = cluster.store.get(SANDBOXES, "default", name)["metadata"].get("annotations") or {}
+    return {key.removeprefix(PREFIX): value for key, value in found.items()}
+
+
+def note(cluster: Cluster, **annotations: str) -> None:
+    def write(raw: JsonObject) -> None:
+        named = {PREFIX + key.replace("_", "-"): value for key, value in annotations.items()}
+        raw["metadata"]["annotations"] = named
+
+    cluster.store.patch(SANDBOXES, "default", "demo", write)
+
+
+async def test_a_pin_is_put_on_and_taken_off_and_either_may_be_repeated(cluster: Cluster) -> None:
+    cluster.put("demo", "Running")
+    runs = [
+        ("unpin", "default/demo is not pinned\n", {}),
+        ("pin", "default/demo is pinned\n", {"pinned": "true"}),
+        ("pin", "default/demo is pinned already\n", {"pinned": "true"}),
+        ("unpin", "default/demo is not pinned any more\n", {}),
+    ]
+    for command, told, left in runs:
+        done = await cluster.run(command, "default/demo")
+        assert (done.status, done.err) == (0, "")
+        assert done.out.startswith(told)
+        assert noted(cluster) == left
+
+
+async def test_a_pin_of_what_sleeps_wakes_nothing_and_says_so(cluster: Cluster) -> None:
+    cluster.put("demo", "Paused")
+    done = await cluster.run("pin", "default/demo")
+    assert "it sleeps now" in done.out
+    assert "sandbox-gateway unpin default/demo" in done.out
+    assert cluster.desired("demo") == "Paused"
+
+
+async def test_a_hold_is_only_ever_extended(cluster: Cluster) -> None:
+    cluster.put("demo", "Running")
+    before = time.time()
+    assert (await cluster.run("hold", "default/demo", "--for", "1h")).status == 0
+    until = noted(cluster)["hold-until"]
+    assert before + 3600 <= parse_time(until) <= time.time() + 3601
+    shorter = await cluster.run("hold", "default/demo", "--for", "5m")
+    assert (shorter.status, shorter.out) == (0, f"default/demo is held already until {until}\n")
+    longer = await cluster.run("hold", "default/demo", "--for", "2h")
+    assert longer.status == 0
+    assert noted(cluster)["hold-until"] > until
+    still = await cluster.run("unpin", "default/demo")
+    assert f"but held until {noted(cluster)['hold-until']}" in still.out
+
+
+async def test_a_hold_that_does_not_parse_is_left_for_a_person(cluster: Cluster) -> None:
+    cluster.put("demo", "Running")
+    note(cluster, hold_until="tomorrow")
+    done = await cluster.run("hold", "default/demo", "--for", "5m")
+    assert done.status == 1
+    assert "hold-until does not parse" in done.err
+    assert noted(cluster) == {"hold-until": "tomorrow"}
+    assert "does not parse" in (await cluster.run("unpin", "default/demo")).out
+
+
+@pytest.mark.parametrize("duration", ["0", "x"])
+async def test_a_hold_is_for_some_time(tmp_path: Path, duration: str) -> None:
+    done = await run(tmp_path, "hold", "default/demo", "--for", duration)
+    assert done.status == 2
+    assert "such as" in done.err
 
 
 # ---- settings, serve, local ---------------------------------------------------------------------

@@ -9,16 +9,24 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from gateway.dialects.agent_sandbox import AgentSandbox
 from gateway.dialects.deployment import DEPLOYMENT, SERVICE
 from gateway.dialects.kruise import Kruise
 from gateway.dialects.native import Native
 from gateway.explain import NOT_RESUMABLE, Surroundings, explain
+from gateway.explain.sleep import FAILURES
 from gateway.explain.state import MEANINGS, REASONS
+from gateway.replicas.peers import PeerUse
 from gateway.sandbox import errors, states
 from gateway.sandbox.model import State
+from gateway.sandbox.standby import DISABLED, NO_RULES, IdleRules, StandbyCheck, StandbyPolicy
 from gateway.sandbox.texts import parse_time
+from gateway.standby.idle import FAILED, Result, Trouble
+from gateway.standby.judging import Moment
+from gateway.standby.snapshot import Slept, snapshot_of
+from gateway.standby.verdict import Reason, Seen, judge
 from tests.dialects.objects import agent_object, deployment_object, with_field
 
 if TYPE_CHECKING:
@@ -367,3 +375,148 @@ def test_every_state_is_explained_by_the_same_rules_that_judge_requests(
     assert told.state is Native().route(raw).state
     assert lines(told, "A request now")
     json.dumps(told.as_json())
+
+
+# ---- sleep --------------------------------------------------------------------------------------
+
+POLICY = StandbyPolicy(enabled=True, idle_timeout=300.0)
+AT = Moment(1000.0, NOW)
+#: Idle for 200 seconds.
+IDLE = Seen(POLICY, running=True, idle_since=800.0)
+
+
+def asleep_or_not(seen: Seen, rules: IdleRules = NO_RULES, **known: Any) -> str:
+    """Return what is told of a sandbox of which a gateway knows this."""
+    route = replace(Native().route(NATIVE_RUNNING), idle=rules)
+    told = snapshot_of(route, seen, AT, observes=False, **known)
+    return lines(explain(route, None, Native(), NOW, standby=told), "Sleep")
+
+
+WHYS: list[tuple[Seen, str]] = [
+    (
+        replace(IDLE, supported=False),
+        ("unsupported (unsupported_platform): this gateway puts nothing to sleep"),
+    ),
+    (
+        replace(IDLE, policy=None),
+        (
+            "disabled (policy_missing): this gateway does not put it to "
+            "sleep: it has no standby policy"
+        ),
+    ),
+    (replace(IDLE, policy=DISABLED), "disabled (policy_disabled): this gateway does not put"),
+    (replace(IDLE, always_on=True), "ineligible (always_on): awake: its author rules sleep out"),
+    (
+        replace(IDLE, running=False),
+        (
+            "ineligible (instance_not_running): it does not run; it was "
+            "used last at 2026-11-22T10:17:10Z"
+        ),
+    ),
+    (replace(IDLE, address=False), "ineligible (missing_ip): awake: it has no address"),
+    (replace(IDLE, pinned=True), "held (pinned): awake: it is pinned, until somebody takes"),
+    (
+        replace(IDLE, hold_until=1090.0),
+        ("held (leased): awake: held until 2026-11-22T10:22:00Z (in 1m30s)"),
+    ),
+    (replace(IDLE, requested=True), "standby_requested (ready_for_standby): it is being put"),
+    (replace(IDLE, observer_error=True), "error (observer_error): awake: connections that"),
+    (replace(IDLE, active=3), "active (active_inbound_connections): awake: 3 requests, tunnels"),
+    (
+        IDLE,
+        (
+            "idle_countdown (idle_timeout_not_elapsed): awake: idle for 3m20s of 5m0s; unless "
+            "somebody uses it, it sleeps at 2026-11-22T10:22:10Z (in 1m40s)"
+        ),
+    ),
+    (
+        replace(IDLE, idle_since=600.0, ran_since=995.0, min_uptime=10.0),
+        (
+            "ineligible "
+            "(min_uptime): awake: it has just begun to run; it may sleep at 2026-11-22T10:20:35Z"
+        ),
+    ),
+    (
+        replace(IDLE, idle_since=600.0),
+        (
+            "ready_for_standby (ready_for_standby): idle for 6m40s of "
+            "5m0s; it sleeps once all replicas have agreed"
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize(("seen", "told"), WHYS)
+def test_every_status_has_its_why_with_the_numbers_behind_it(seen: Seen, told: str) -> None:
+    rules = IdleRules(hold_until=NOW + 90) if seen.hold_until else NO_RULES
+    assert told in asleep_or_not(seen, rules)
+
+
+def test_no_reason_is_without_words() -> None:
+    assert {judge(seen, AT.now).reason for seen, _ in WHYS} == set(Reason)
+    assert set(FAILURES) == FAILED
+
+
+@pytest.mark.parametrize("result", list(FAILURES))
+def test_it_is_told_why_one_did_not_sleep_that_should_have(result: Result) -> None:
+    told = asleep_or_not(replace(IDLE, idle_since=600.0), trouble=Trouble(result, 900.0))
+    assert f"it should have slept 1m40s ago, but {FAILURES[result]}" in told
+
+
+def test_it_is_told_how_each_replica_uses_it() -> None:
+    uses = [
+        PeerUse("here", 0, 61.0),
+        PeerUse("busy", 2, 0.0),
+        PeerUse("new", 0, None),
+        PeerUse("lost", 0, None, silent=True),
+    ]
+    told = asleep_or_not(IDLE, uses=uses)
+    assert "replica here: not used for 1m1s" in told
+    assert "replica busy: 2 use it now" in told
+    assert "replica new does not know it yet" in told
+    assert "replica lost does not answer: nothing is put to sleep until it does" in told
+
+
+def test_it_is_told_why_it_was_put_to_sleep() -> None:
+    told = asleep_or_not(replace(IDLE, running=False), slept=Slept(NOW - 60, 301.2))
+    assert "put it to sleep at 2026-11-22T10:19:30Z, when nobody had used it for 5m1s" in told
+
+
+def test_what_the_object_says_of_its_sleep_is_told_without_a_gateway() -> None:
+    rules = IdleRules(
+        policy=POLICY,
+        pinned=True,
+        hold_until=NOW - 5,
+        always_on=True,
+        last_activity_at=NOW - 600,
+        idle_since=NOW - 500,
+        pause_at=NOW + 60,
+        check=StandbyCheck(8080, "/may-sleep"),
+    )
+    route = replace(Native().route(NATIVE_RUNNING), idle=rules)
+    told = lines(explain(route, NATIVE_RUNNING, Native(), NOW), "Sleep")
+    for said in (
+        "policy: sleeps after 5m0s without use",
+        "nothing puts it to sleep (sandbox-gateway.dev/always-on)",
+        "sandbox-gateway unpin team-a/box",
+        "was held until 2026-11-22T10:20:25Z",
+        "the sandbox itself is asked (port 8080, /may-sleep)",
+        "its own controller pauses it at 2026-11-22T10:21:30Z",
+        "idle since 2026-11-22T10:12:10Z",
+        "used last at 2026-11-22T10:10:30Z",
+        "only a gateway knows",
+    ):
+        assert said in told
+
+
+def test_a_policy_by_default_is_told_as_one() -> None:
+    assert "(the gateway's idle_deployments_after)" in asleep_or_not(IDLE)
+
+
+@pytest.mark.parametrize(
+    ("policy", "said"), [(None, "policy: none; sandbox-gateway.dev/auto-standby would set one"),
+                         (DISABLED, "policy: disabled")],
+)  # fmt: skip
+def test_without_a_policy_that_is_told(policy: StandbyPolicy | None, said: str) -> None:
+    route = replace(Native().route(NATIVE_RUNNING), idle=IdleRules(policy=policy))
+    assert said in lines(explain(route, None, Native(), NOW), "Sleep")

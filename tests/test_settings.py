@@ -258,6 +258,8 @@ def test_a_secret_in_place_of_its_file_is_never_repeated(tmp_path: Path, value: 
         ({"BROWSER_LOGIN": "true", "HOST_SUFFIXES": "a.example"}, "auth_mode is none"),
         ({"BROWSER_LOGIN": "true", "AUTH_MODE": "access-token"}, "needs host_suffixes"),
         ({"E2B_ID_HEADER": "E2b-Traffic-Access-Token"}, "e2b_id_header must not be"),
+        ({"IDLE_DEPLOYMENTS_AFTER": "4m59s"}, "idle_deployments_after must be at least 5m"),
+        ({"IDLE_DEPLOYMENTS": "true"}, "idle_deployments has no effect: standby is false"),
         ({"KUBECONFIG": "/nowhere/at/all"}, "there is no such file"),
     ],
 )
@@ -266,6 +268,21 @@ def test_settings_that_contradict_each_other_are_refused(
 ) -> None:
     prefixed = {f"SBXGW_{name}": value for name, value in environ.items()}
     assert named in only_culprit(prefixed)
+
+
+def test_replicas_that_elect_a_leader_name_all_that_they_need() -> None:
+    found = culprits_of(CHOSEN | {"SBXGW_LEASE_NAME": "gateway", "SBXGW_POD_NAME": "gateway-1"})
+    needed = ("pod_namespace", "peer_selector", "admin_token_file")
+    assert len(found) == 3
+    assert all(f"lease_name needs {name}" in one for name, one in zip(needed, found, strict=True))
+
+
+def test_observed_connections_need_a_token_for_observers_and_somebody_who_heeds_them() -> None:
+    found = culprits_of(CHOSEN | {"SBXGW_OBSERVE_CONNECTIONS": "true"})
+    assert ["standby is false" in one or "needs observer_token_file" in one for one in found] == [
+        True,
+        True,
+    ]
 
 
 def test_two_listeners_on_any_free_port_do_not_contradict() -> None:

@@ -18,6 +18,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import aiohttp
+import orjson
 import yaml
 from aiohttp import web
 from yarl import URL
@@ -55,6 +56,8 @@ class Deed(Enum):
 
     PASSED = "passed"
     PATCHED = "patched"
+    SPEC_PATCHED = "spec patched"
+    """Those of them that told a sandbox what to be."""
     WATCHED = "watched"
     REFUSED = "refused"
     CONFLICT = "conflict"
@@ -264,6 +267,7 @@ class FaultyApi:
         self.done[Deed.PASSED] += 1
         if request.method == "PATCH":
             self.done[Deed.PATCHED] += answer.ok
+            self.done[Deed.SPEC_PATCHED] += answer.ok and _tells_a_sandbox(request, body)
             if self._random.random() < self.lost_answers:
                 self.done[Deed.LOST] += 1
                 return None
@@ -372,6 +376,10 @@ def _none(request: web.BaseRequest) -> web.Response:
     if isinstance(request.transport, asyncio.Transport):
         _break(request.transport)
     return web.Response(status=500)
+
+
+def _tells_a_sandbox(request: web.BaseRequest, body: bytes) -> bool:
+    return _is_of_sandboxes(request) and "spec" in orjson.loads(body)
 
 
 def _is_of_sandboxes(request: web.BaseRequest) -> bool:

@@ -82,11 +82,17 @@ class Fleet:
     ) -> AsyncIterator[Fleet]:
         """Run so many gateways for the body's time."""
         fleet = cls(programs, home, kubeconfig, timeline, settings)
+        async with fleet.running(count):
+            yield fleet
+
+    @asynccontextmanager
+    async def running(self, count: int) -> AsyncIterator[None]:
+        """Run so many gateways for the body's time, and ask them whether they are ready."""
         async with asyncio.TaskGroup() as group:
-            polling = group.create_task(fleet._poll())
+            polling = group.create_task(self._poll())
             try:
-                await asyncio.gather(*(fleet.add() for _ in range(count)))
-                yield fleet
+                await asyncio.gather(*(self.add() for _ in range(count)))
+                yield
             finally:
                 polling.cancel()
 
@@ -100,13 +106,18 @@ class Fleet:
         """Start one more, and return once the balancer knows that it is ready."""
         # A name of its own, and so a log: several may start at once.
         name = f"gateway{next(self._names)}"
+        settings = self._settings | await self._settings_of(name)
         gateway = await asyncio.to_thread(
-            start_serve, self._programs, self._home, self._kubeconfig, name, **self._settings
+            start_serve, self._programs, self._home, self._kubeconfig, name, **settings
         )
         member = Member(gateway)
         self.members.append(member)
         await soon(lambda: member.ready, "a gateway is ready")
         return member
+
+    async def _settings_of(self, name: str) -> dict[str, str]:
+        """Return what one gateway has that the others do not."""
+        return {}
 
     async def drain(self, member: Member) -> int:
         """End one as a rolling update does; return its exit status."""

@@ -10,7 +10,7 @@ import asyncio
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import product
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
 
@@ -105,6 +105,8 @@ class Platform:
         self.port = free_port()
         self.deliveries = Deliveries()
         self.boxes: dict[str, Box] = {}
+        #: Told of each that is to sleep while its pod still lives.
+        self.on_sleep: Callable[[Box], None] | None = None
         self._tasks: dict[str, asyncio.Task[None]] = {}
         #: Pods that may hold connections still.
         self._pods: set[Pod] = set()
@@ -132,9 +134,9 @@ class Platform:
 
     # ---- what users do
 
-    async def create(self, *names: str, paused: bool = False) -> list[Target]:
-        """Create sandboxes and return once they are what they are to be."""
-        await asyncio.gather(*(self._create(name, paused=paused) for name in names))
+    async def create(self, *names: str, paused: bool = False, **spec: Any) -> list[Target]:
+        """Create sandboxes and return once they are what they are to be. `spec`: more of it."""
+        await asyncio.gather(*(self._create(name, spec, paused=paused) for name in names))
         return [self.target(name) for name in names]
 
     async def pause(self, name: str) -> None:
@@ -197,7 +199,7 @@ class Platform:
         pod = await self.runs(name)
         span = self._spans(Cause.PORT_CLOSED, name)
         closes = self._spans(Cause.PORT_CLOSES, name)
-        await pod.close_port()
+        pod.close_port()
         closes.close()
         try:
             yield
@@ -235,11 +237,11 @@ class Platform:
 
     # ---- its controller
 
-    async def _create(self, name: str, *, paused: bool) -> None:
+    async def _create(self, name: str, more: Object, *, paused: bool) -> None:
         spec = {
             "desiredState": "Paused" if paused else "Running",
             "wakeOnTraffic": {"enabled": True},
-        }
+        } | more
         body = {"apiVersion": NATIVE, "kind": "Sandbox", "metadata": {"name": name}, "spec": spec}
         await self.api.create(body)
         wanted = "Paused" if paused else "Running"
@@ -283,6 +285,8 @@ class Platform:
         if box.wants_pause and box.phase != "Paused":
             self._end_of_life(box, Cause.ASLEEP)
             if lives and box.pod is not None:
+                if self.on_sleep is not None:
+                    self.on_sleep(box)
                 await self._report(box, "Pausing")
                 await self._end(box.pod)
             await self._report(box, "Paused")

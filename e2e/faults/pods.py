@@ -63,13 +63,13 @@ class Pod:
         self.port = port
         self.uid = str(uuid.uuid4())
         self.over = False
+        #: Requests that it is answering, WebSockets included.
+        self.in_flight = 0
         self.deliveries = deliveries
-        self._accepts = asyncio.Event()
-        self._accepts.set()
         self._present = asyncio.Event()
         self._present.set()
         self._listener: socket.socket | None = None
-        self._accepting: asyncio.Task[None] | None = None
+        self._taking: set[asyncio.Task[None]] = set()
         self._server = web.Server(self._answer, access_log=None)
 
     async def open(self) -> None:
@@ -82,28 +82,26 @@ class Pod:
         listener.bind((self.ip, self.port))
         listener.listen(_BACKLOG)
         self._listener = listener
-        self._accepting = asyncio.create_task(self._accept(listener))
+        self._listen()
 
-    async def close_port(self) -> None:
+    def close_port(self) -> None:
         """Listen no more; connections stay."""
-        if self._accepting is not None and self._listener is not None:
-            self._accepting.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._accepting
+        if self._listener is not None:
+            self._listen_not()
             self._listener.close()
-            self._listener = self._accepting = None
+            self._listener = None
 
     def stall(self) -> None:
         """Serve no new connection until `resume`, with a backlog that is full at once."""
         assert self._listener is not None
         self._listener.listen(0)
-        self._accepts.clear()
+        self._listen_not()
 
     def resume(self) -> None:
         """Serve what waits, and have room for more."""
         if self._listener is not None:
             self._listener.listen(_BACKLOG)
-        self._accepts.set()
+            self._listen()
 
     async def vanish(self) -> None:
         """Fall silent as a lost node does: nothing is taken, acknowledged, answered or ended."""
@@ -115,7 +113,8 @@ class Pod:
     async def kill(self) -> None:
         """End it as the kernel ends what a killed process had: all its connections are reset."""
         self.over = True
-        await self.close_port()
+        self.close_port()
+        await asyncio.gather(*self._taking, return_exceptions=True)
         for connection in self._server.connections:
             if connection.transport is not None:
                 _reset(connection.transport)
@@ -123,12 +122,26 @@ class Pod:
 
     # ---- connections
 
-    async def _accept(self, listener: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            connection, _ = await loop.sock_accept(listener)
-            await self._accepts.wait()
-            await loop.connect_accepted_socket(self._server, connection)
+    def _listen(self) -> None:
+        # Not sock_accept: one that is cancelled at the wrong moment keeps a connection to itself.
+        assert self._listener is not None
+        asyncio.get_running_loop().add_reader(self._listener.fileno(), self._accept, self._listener)
+
+    def _listen_not(self) -> None:
+        assert self._listener is not None
+        asyncio.get_running_loop().remove_reader(self._listener.fileno())
+
+    def _accept(self, listener: socket.socket) -> None:
+        with suppress(BlockingIOError, ConnectionAbortedError):
+            connection, _ = listener.accept()
+            connection.setblocking(False)
+            loop = asyncio.get_running_loop()
+            task = loop.create_task(self._take(connection))
+            self._taking.add(task)
+            task.add_done_callback(self._taking.discard)
+
+    async def _take(self, connection: socket.socket) -> None:
+        await asyncio.get_running_loop().connect_accepted_socket(self._server, connection)
 
     def _sockets(self) -> list[socket.socket]:
         transports = [one.transport for one in self._server.connections]
@@ -143,6 +156,13 @@ class Pod:
         `/socket` is a WebSocket, which gives each message back.
         """
         self.deliveries.note(request, self.sandbox)
+        self.in_flight += 1
+        try:
+            return await self._answer_to(request)
+        finally:
+            self.in_flight -= 1
+
+    async def _answer_to(self, request: web.BaseRequest) -> web.StreamResponse:
         await self._present.wait()
         who = {"X-Sandbox": self.sandbox, "X-Pod": self.uid}
         _, place, *arguments = request.path.split("/")

@@ -93,11 +93,14 @@ class Timeline:
         self._spans.setdefault(subject, []).append(span)
         return span
 
-    def excuses(self, record: Record) -> bool:
-        """Return whether what a client saw was true, or could not be helped, at that time."""
+    def excuses(self, record: Record, among: frozenset[Cause] = frozenset(Cause)) -> bool:
+        """Return whether what a client saw was true, or could not be helped, at that time.
+
+        Of causes, only these count.
+        """
         if record.outcome is Outcome.RIGHT:
             return True
-        at_work = self.at_work(record)
+        at_work = self.at_work(record) & among
         if record.outcome is Outcome.REFUSED:
             needed = TRUE_BECAUSE.get(record.reason, (frozenset[Cause](),))
             return all(causes & at_work for causes in needed)

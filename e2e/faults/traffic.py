@@ -208,6 +208,10 @@ class Traffic:
 
     # ---- WebSockets
 
+    async def talk(self, target: Target, place: Place) -> None:
+        """Have one conversation over a WebSocket; each of its messages is a record."""
+        await self._talk(place, target)
+
     async def _talk(self, place: Place, target: Target) -> None:
         """Open a WebSocket, send numbered messages and check each answer."""
         number = self._number()

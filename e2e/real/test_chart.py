@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -14,13 +15,27 @@ import yaml
 from e2e.clusters import connect, fresh_name
 from e2e.conftest import serve
 from e2e.platforms import AGENT_SANDBOXES, KruisePlatform, NativePlatform
-from e2e.waiting import until
+from e2e.waiting import DEADLINE, until
 from e2e.world import World
+from gateway.cluster import marks
+from gateway.cluster.cluster import Cluster as Watching
+from gateway.cluster.config import ClusterConfig
+from gateway.cluster.lease import LEASES, LeaseStore
+from gateway.cluster.pods import Pods
+from gateway.dialects import own
+from gateway.dialects.agent_sandbox import AgentSandbox
+from gateway.dialects.deployment import DEPLOYMENT, ENABLED_LABEL, REPLICAS
+from gateway.dialects.kruise import Kruise
+from gateway.dialects.native import Native
+from gateway.sandbox.model import Key
+from gateway.sandbox.registry import Registry
+from gateway.sandbox.texts import format_time
+from gateway.telemetry.instruments import Instruments
 from tests.chart.helm import NAME, RELEASE, Helm, of_kind
 from tests.chart.schema import CHART
-from tests.chart.values import EVERYTHING, merged, minimal
+from tests.chart.values import EVERYTHING, STANDBY, merged, minimal
 
-from .sandboxes import MERGE
+from .sandboxes import MERGE, said
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,6 +47,7 @@ if TYPE_CHECKING:
     from e2e.conftest import Serving
     from e2e.platforms import Platform
     from e2e.programs import Programs
+    from gateway.dialects.base import Dialect
     from tests.chart.helm import Object, Values
 
 #: What says who the gateway is and what it may do.
@@ -39,9 +55,16 @@ RIGHTS: Final = (
     "ServiceAccount",
     "ClusterRole",
     "ClusterRoleBinding",
+    "Role",
+    "RoleBinding",
     "ValidatingAdmissionPolicy",
     "ValidatingAdmissionPolicyBinding",
 )
+#: What no sandbox's own annotation may say by the gateway's hand.
+AUTHORS: Final = (
+    own.WAKE_ON_TRAFFIC, own.PORTS, own.TOKEN_SHA256, own.UPSTREAM_TLS, own.AUTO_STANDBY,
+    own.ALWAYS_ON, own.STANDBY_CHECK, "example.com/owner",
+)  # fmt: skip
 #: APIs that a cluster has only if somebody installs them.
 FOREIGN: Final = ("monitoring.coreos.com/", "gateway.networking.k8s.io/")
 
@@ -135,11 +158,14 @@ def may_do_nothing_else(kubeconfig: Path, world: World) -> None:
         assert account.get("/api/v1/secrets").status_code == 403
 
 
-@pytest.mark.parametrize(
+every_platform = pytest.mark.parametrize(
     "platform",
     [NativePlatform(), KruisePlatform(), AGENT_SANDBOXES[0], AGENT_SANDBOXES[-1]],
     ids=lambda one: one.label,
 )
+
+
+@every_platform
 async def test_a_gateway_with_the_rights_of_the_chart_wakes_and_does_nothing_else(
     platform: Platform,
     serving: Serving,
@@ -171,3 +197,204 @@ async def test_a_gateway_with_the_rights_of_the_chart_wakes_and_does_nothing_els
                 lambda: gateway.metric("cluster_events_total", outcome="recorded"),
                 "an Event is written",
             )
+
+
+# ---- sleep --------------------------------------------------------------------------------------
+
+
+DIALECTS: Final[tuple[Dialect, ...]] = (Native(), Kruise(), AgentSandbox())
+NOTES: Final = {
+    own.IDLE_SINCE: "2026-01-01T00:00:00Z",
+    own.LAST_ACTIVITY_AT: "2026-01-01T00:00:00Z",
+}
+
+
+def near_its_pause(platform: Platform, name: str) -> Object:
+    """Return a sandbox that its platform pauses soon, if that has a clock of its own."""
+    if platform.dialect != "kruise":
+        return platform.manifest(name)
+    return platform.manifest(name, spec={"pauseTime": format_time(time.time() + 100)})
+
+
+def standby(dialect: str, *, on: bool) -> Values:
+    return merged(STANDBY, {"settings": {"dialects": [dialect], "standby": on}})
+
+
+@every_platform
+@pytest.mark.parametrize("on", [True, False], ids=["standby", "no standby"])
+def test_a_gateway_puts_to_sleep_and_notes_why_only_where_it_is_to(
+    platform: Platform,
+    on: bool,
+    serving: Serving,
+    cluster: Cluster,
+    namespace: str,
+    helm: Helm,
+    home: Path,
+) -> None:
+    objects = objects_of(helm, standby(platform.dialect, on=on), namespace)
+    path = f"/apis/{platform.version}/namespaces/{namespace}/sandboxes"
+    with (
+        serving(platform),
+        applied(cluster, of_kind(objects, *RIGHTS), home / "rights.yaml"),
+        connect(cluster.kubeconfig) as admin,
+        connect(cluster.kubeconfig_of(NAME, namespace)) as account,
+    ):
+        name = f"sleeper-{on}".lower()
+        said(admin.post(path, json=platform.manifest(name)))
+
+        def status_of(patch: Object) -> int:
+            return account.patch(f"{path}/{name}", json=patch, headers=MERGE).status_code
+
+        refused_by_policy(account, f"{path}/{name}", platform)
+        granted = 200 if on else 403
+        for note in (own.PINNED, own.HOLD_UNTIL, own.IDLE_SINCE, own.LAST_ACTIVITY_AT):
+            assert status_of({"metadata": {"annotations": {note: "true"}}}) == granted
+        for foreign in AUTHORS:
+            assert status_of({"metadata": {"annotations": {foreign: "another"}}}) == 403
+        assert status_of({"spec": platform.wanting(sleep=True)}) == granted
+        if not on:
+            sleeping = {"spec": platform.wanting(sleep=True)}
+            said(admin.patch(f"{path}/{name}", json=sleeping, headers=MERGE))
+        assert status_of({"spec": platform.wanting(sleep=False)}) == 200
+
+
+@every_platform
+async def test_the_gateways_own_code_may_do_all_that_sleep_takes(
+    platform: Platform,
+    serving: Serving,
+    cluster: Cluster,
+    namespace: str,
+    helm: Helm,
+    home: Path,
+) -> None:
+    objects = objects_of(helm, standby(platform.dialect, on=True), namespace)
+    settings = yaml.safe_load(of_kind(objects, "ConfigMap")[0]["data"]["settings.yaml"])
+    with (
+        serving(platform),
+        applied(cluster, of_kind(objects, *RIGHTS), home / "rights.yaml"),
+        connect(cluster.kubeconfig) as admin,
+    ):
+        sandboxes = f"/apis/{platform.version}/namespaces/{namespace}/sandboxes"
+        name = fresh_name("idle")
+        made = said(admin.post(sandboxes, json=near_its_pause(platform, name)))
+        key, uid = Key(platform.dialect, namespace, name), made["metadata"]["uid"]
+        config = ClusterConfig(kubeconfig=str(cluster.kubeconfig_of(NAME, namespace)))
+        dialects = [one for one in DIALECTS if one.name == platform.dialect]
+        async with Watching(config, dialects, Registry(), Instruments()) as watching:
+            await watching.wait_synced()
+            writer = watching.writer
+            for changes in (marks.PIN, marks.hold(time.time() + 60), marks.UNPIN, NOTES):
+                assert (await writer.annotate(key, uid, changes)).uid == uid
+            postponed = await writer.postpone(key, uid, time.time())
+            if platform.dialect == "kruise":
+                assert (postponed.idle.pause_at or 0.0) > time.time() + 200
+            asleep = await writer.sleep(key, uid, lambda _: True, DEADLINE)
+            assert asleep.version > postponed.version
+            lease = LeaseStore(
+                watching.client, settings["pod_namespace"], settings["lease_name"], time.time
+            )
+            held = await lease.acquire(await lease.read() or await lease.create(15), "gw-1", 15)
+            await lease.release(await lease.renew(held, 15))
+            pods = Pods(watching.client, settings["pod_namespace"], settings["peer_selector"])
+            assert await pods.living() == ()
+
+
+def test_the_times_of_a_platform_may_only_be_put_off(
+    serving: Serving, cluster: Cluster, namespace: str, helm: Helm, home: Path
+) -> None:
+    platform = KruisePlatform()
+    objects = objects_of(helm, standby("kruise", on=True), namespace)
+    path = f"/apis/{platform.version}/namespaces/{namespace}/sandboxes"
+    times = {"pauseTime": "2030-01-01T00:00:00Z", "shutdownTime": "2030-01-01T00:00:00Z"}
+    with (
+        serving(platform),
+        applied(cluster, of_kind(objects, *RIGHTS), home / "rights.yaml"),
+        connect(cluster.kubeconfig) as admin,
+        connect(cluster.kubeconfig_of(NAME, namespace)) as account,
+    ):
+        said(admin.post(path, json=platform.manifest("timed", spec=times)))
+
+        def status_of(**spec: object) -> int:
+            patch = {"spec": spec}
+            return account.patch(f"{path}/timed", json=patch, headers=MERGE).status_code
+
+        refused_by_policy(account, f"{path}/timed", platform)
+        assert status_of(pauseTime="2030-01-01T01:00:00+00:00") == 200
+        assert status_of(pauseTime="2030-01-01T00:59:59Z") == 403
+        assert status_of(pauseTime=None) == 403
+        for end in ("2030-01-01T01:00:00Z", "2029-12-31T23:59:59Z", None):
+            assert status_of(shutdownTime=end) == 403
+        said(admin.patch(f"{path}/timed", json={"spec": {"paused": True}}, headers=MERGE))
+        assert status_of(paused=False, shutdownTime=None) == 403
+        assert status_of(paused=False, pauseTime=None, shutdownTime="2030-01-01T01:00:00Z") == 200
+        assert status_of(pauseTime="2030-01-01T02:00:00Z") == 403
+
+
+def test_a_workload_gets_back_what_was_taken_and_no_more(
+    cluster: Cluster, namespace: str, helm: Helm, home: Path
+) -> None:
+    objects = objects_of(helm, standby("deployment", on=True), namespace)
+    resource = DEPLOYMENT.resource
+    path = f"/apis/{resource.group}/{resource.version}/namespaces/{namespace}/{resource.plural}"
+    with (
+        applied(cluster, of_kind(objects, *RIGHTS), home / "rights.yaml"),
+        connect(cluster.kubeconfig) as admin,
+        connect(cluster.kubeconfig_of(NAME, namespace)) as account,
+    ):
+        for name, labels in (("wide", {ENABLED_LABEL: "true"}), ("foreign", {})):
+            said(admin.post(path, json=deployment(name, 3, labels)))
+
+        def status_of(replicas: int, noted: str | None = None, name: str = "wide") -> int:
+            annotations = {} if noted is None else {REPLICAS: noted}
+            patch = {"metadata": {"annotations": annotations}, "spec": {"replicas": replicas}}
+            return account.patch(f"{path}/{name}", json=patch, headers=MERGE).status_code
+
+        numbers = itertools.count(4)
+        until(lambda: status_of(next(numbers)) == 403, "the policy is in force")
+        said(admin.patch(f"{path}/wide", json={"spec": {"replicas": 3}}, headers=MERGE))
+        assert status_of(3, "1000") == 403
+        assert status_of(0, "1000") == 403
+        assert status_of(0, "3") == 200
+        assert status_of(1000) == 403
+        assert status_of(3) == 200
+        assert status_of(0, "3", name="foreign") == 403
+
+
+def deployment(name: str, replicas: int, labels: dict[str, str]) -> Object:
+    pod = {"app": name}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name, "labels": labels},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": pod},
+            "template": {
+                "metadata": {"labels": pod},
+                "spec": {"containers": [{"name": "web", "image": "web"}]},
+            },
+        },
+    }
+
+
+def test_replicas_may_see_each_other_and_write_their_lease(
+    cluster: Cluster, namespace: str, helm: Helm, home: Path
+) -> None:
+    objects = objects_of(helm, standby("native", on=True), namespace)
+    pods = f"/api/v1/namespaces/{namespace}/pods"
+    leases = f"{LEASES.path}/namespaces/{namespace}/{LEASES.plural}"
+    with (
+        applied(cluster, of_kind(objects, *RIGHTS), home / "rights.yaml"),
+        connect(cluster.kubeconfig_of(NAME, namespace)) as account,
+    ):
+        until(lambda: account.get(pods).is_success, "its rights are in force")
+        for name in (NAME, "another"):
+            said(account.post(leases, json={"metadata": {"name": name}}))
+        renewed = {"spec": {"holderIdentity": "gw-1"}}
+        assert account.get(f"{leases}/{NAME}").status_code == 200
+        assert account.patch(f"{leases}/{NAME}", json=renewed, headers=MERGE).status_code == 200
+        assert account.get(f"{leases}/another").status_code == 403
+        assert account.patch(f"{leases}/another", json=renewed, headers=MERGE).status_code == 403
+        for path in (leases, f"{pods}/gw-1", "/api/v1/pods", "/api/v1/namespaces/default/pods"):
+            assert account.get(path).status_code == 403
+        assert account.delete(f"{leases}/{NAME}").status_code == 403

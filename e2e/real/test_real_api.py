@@ -13,6 +13,7 @@ from e2e.manifests import NATIVE
 from e2e.platforms import NATIVE_CRD
 from e2e.real_api import RealApi
 from e2e.waiting import until
+from gateway.sandbox.texts import format_duration
 
 from .sandboxes import MERGE, NAMESPACE, SANDBOXES, create, report, said, wake
 
@@ -37,6 +38,21 @@ def test_a_status_is_written_apart_from_the_spec(admin: httpx.Client) -> None:
     told = said(admin.patch(f"{SANDBOXES}/apart/status", json=both, headers=MERGE))
     assert told["status"] == {"phase": "Paused"}
     assert told["metadata"]["generation"] == 2
+
+
+def test_a_write_whose_time_is_over_is_never_made(admin: httpx.Client) -> None:
+    create(admin, "bounded")
+    path, asleep = f"{SANDBOXES}/bounded", {"spec": {"desiredState": "Paused"}}
+    late = admin.patch(path, json=asleep, headers=MERGE, params={"timeout": "1ns"})
+    assert late.status_code == 504
+    assert said(admin.get(path))["spec"]["desiredState"] == "Running"
+    # A later write sees what any earlier one has left: that one has not come meanwhile.
+    noted = {"metadata": {"annotations": {"note": "later"}}}
+    assert said(admin.patch(path, json=noted, headers=MERGE))["metadata"]["generation"] == 1
+
+    in_time = {"timeout": format_duration(4.982134567)}
+    assert said(admin.patch(path, json=asleep, headers=MERGE, params=in_time))["spec"] != {}
+    assert said(admin.get(path))["spec"]["desiredState"] == "Paused"
 
 
 def test_what_is_no_sandbox_is_refused(admin: httpx.Client) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from aiohttp import web
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Mapping
 
-    Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+    from gateway.admin.parts import Handler
 
 _log = logging.getLogger(__name__)
 
@@ -48,6 +48,45 @@ class Ambiguous(AdminError):
     status = 409
     reason = "ambiguous_target"
     title = "Ambiguous"
+
+
+class Conflicting(AdminError):
+    """What is there has to be mended by hand first."""
+
+    status = 409
+    reason = "conflict"
+    title = "Conflict"
+
+
+class TooOften(AdminError):
+    status = 429
+    reason = "too_often"
+    title = "Too many requests"
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
+
+
+class Unavailable(AdminError):
+    """It may be asked again, in a moment."""
+
+    status = 503
+    reason = "unavailable"
+    title = "Not available now"
+    headers: ClassVar[dict[str, str]] = {"Retry-After": "1"}
+
+
+class NotDone(AdminError):
+    """The Kubernetes API will not do it, until somebody mends that."""
+
+    status = 500
+    reason = "not_done"
+    title = "Not done"
+
+
+#: What naming one sandbox may end in, for the descriptions of operations.
+NAMED_PROBLEMS: Final[Mapping[int, str]] = {
+    404: "This gateway knows no such sandbox.",
+    409: "Two sandboxes have this name: say which by `dialect`.",
+}
 
 
 def problem(status: int, reason: str, title: str, detail: str) -> web.Response:

@@ -1,4 +1,4 @@
-"""Pages of the registry for the admin API."""
+"""Sandboxes as the admin API names them and pages through them."""
 
 from __future__ import annotations
 
@@ -15,8 +15,22 @@ from gateway.sandbox.model import Key
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from aiohttp import web
+
+    from gateway.admin.parts import Schema
     from gateway.sandbox.model import Route
     from gateway.sandbox.registry import Registry
+
+#: Where sandboxes are, and one of them.
+ALL: Final = "/api/v1/sandboxes"
+ONE: Final = ALL + "/{namespace}/{name}"
+#: The parameter that tells sandboxes of one name apart.
+DIALECT: Final[Mapping[str, Schema]] = {
+    "dialect": {
+        "type": "string",
+        "description": "Which Sandbox API, where two have a sandbox of this name.",
+    }
+}
 
 #: Routes that are sifted before the loop may turn: the data path runs on the same one.
 CHUNK: Final = 1000
@@ -81,6 +95,12 @@ def _fits(one: tuple[Place, Route], query: PageQuery) -> bool:
     place = one[0]
     in_namespace = query.namespace is None or place[0] == query.namespace
     return in_namespace and (query.after is None or place > query.after)
+
+
+def asked_for(registry: Registry, request: web.Request) -> Route:
+    """Return the sandbox that a request for `ONE` names; raise NotFound or Ambiguous."""
+    names, dialect = request.match_info, request.query.get("dialect")
+    return find(registry, names["namespace"], names["name"], dialect)
 
 
 def find(registry: Registry, namespace: str, name: str, dialect: str | None) -> Route:

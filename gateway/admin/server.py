@@ -1,12 +1,11 @@
 """The admin listener.
 
-`/healthz`, `/readyz` and `/metrics` are open: kubelets and Prometheus ask them. Everything below
-`/api/` is behind `AdminAccess`.
+`/healthz`, `/readyz` and `/metrics` are open: kubelets and Prometheus ask them. What is below
+`/api/` is behind `AdminAccess`, but for what its own part guards.
 """
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
@@ -15,23 +14,24 @@ from aiohttp import web
 
 from gateway.admin.access import AdminAccess
 from gateway.admin.metrics import Metrics
+from gateway.admin.openapi import described
+from gateway.admin.parts import Guard
+from gateway.admin.probes import Probes
 from gateway.admin.problems import as_problems
-from gateway.admin.sandboxes import PageQuery, find, page
-from gateway.admin.summary import summary
+from gateway.admin.reading import Reading
 from gateway.proxy.listener import Listener
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Sequence
 
+    from gateway.admin.parts import AdminRoutes, Handler, Operation
     from gateway.admin.readiness import Readiness
-    from gateway.sandbox.model import Route
+    from gateway.admin.reading import Explain
     from gateway.sandbox.registry import Registry
     from gateway.telemetry.instruments import Instruments
     from gateway.tls.server import TlsServer
 
-    Explain = Callable[[Route], Mapping[str, object]]
-
-#: Nothing here takes a body; seconds for requests in flight when it stops.
+#: Bodies are small; seconds for requests in flight when it stops.
 MAX_BODY: Final = 64 * 1024
 STOP_TIMEOUT: Final = 2.0
 
@@ -46,7 +46,7 @@ class AdminConfig:
 
 
 class AdminServer:
-    """Serves what operators ask. It reads everything and changes nothing."""
+    """Serves what operators ask: of itself it reads everything and changes nothing."""
 
     def __init__(
         self,
@@ -57,17 +57,15 @@ class AdminServer:
         explain: Explain,
         clock: Callable[[], float] = time.time,
         tls: TlsServer | None = None,
+        parts: Sequence[AdminRoutes] = (),
     ) -> None:
         """Take what is shown; `explain` puts a route in words, `clock` gives epoch seconds.
 
-        Without `tls`, plain HTTP is spoken.
+        `parts`: what else is served. Without `tls`, plain HTTP is spoken.
         """
         self._config = config
-        self._metrics = Metrics(instruments)
-        self._registry = registry
-        self._readiness = readiness
-        self._explain = explain
-        self._clock = clock
+        probes, reading = Probes(Metrics(instruments), readiness), Reading(registry, explain, clock)
+        self._parts: Sequence[AdminRoutes] = (probes, reading, *parts)
         self._access = AdminAccess(config.token)
         self._tls = tls
         self._runner: web.AppRunner | None = None
@@ -101,48 +99,21 @@ class AdminServer:
 
     def _application(self) -> web.Application:
         application = web.Application(middlewares=[as_problems], client_max_size=MAX_BODY)
-        sandboxes = "/api/v1/sandboxes"
-        application.router.add_get("/healthz", self._healthz)
-        application.router.add_get("/readyz", self._readyz)
-        application.router.add_get("/metrics", self._show_metrics)
-        application.router.add_get(sandboxes, self._list)
-        one = sandboxes + "/{namespace}/{name}"
-        application.router.add_get(one, self._summarized)
-        application.router.add_get(one + "/explain", self._explained)
+        operations = [one for part in self._parts for one in part.operations(self._access)]
+        for one in (*operations, described(operations)):
+            self._add(application.router, one)
         return application
 
-    async def _healthz(self, _: web.Request) -> web.Response:
-        return _json({"status": "ok"})
+    def _add(self, router: web.UrlDispatcher, operation: Operation) -> None:
+        guarded = operation.guard is Guard.ADMIN
+        handle = self._guarded(operation.handle) if guarded else operation.handle
+        router.add_route(operation.method, operation.path, handle)
+        if operation.method == "GET":
+            router.add_route("HEAD", operation.path, handle)
 
-    async def _readyz(self, _: web.Request) -> web.Response:
-        readiness = self._readiness()
-        return _json(readiness.as_json(), 200 if readiness.ready else 503)
+    def _guarded(self, handle: Handler) -> Handler:
+        async def checked(request: web.Request) -> web.StreamResponse:
+            self._access.check(request)
+            return await handle(request)
 
-    async def _show_metrics(self, request: web.Request) -> web.Response:
-        body, content_type = self._metrics.exposition(request.headers.get("Accept", ""))
-        return web.Response(body=body, headers={"Content-Type": content_type})
-
-    async def _list(self, request: web.Request) -> web.Response:
-        self._access.check(request)
-        query = PageQuery.of(request.query)
-        return _json(await page(self._registry, query, self._clock()))
-
-    async def _summarized(self, request: web.Request) -> web.Response:
-        return _json(summary(self._named(request), self._clock()))
-
-    async def _explained(self, request: web.Request) -> web.Response:
-        return _json(self._explain(self._named(request)))
-
-    def _named(self, request: web.Request) -> Route:
-        self._access.check(request)
-        names, dialect = request.match_info, request.query.get("dialect")
-        return find(self._registry, names["namespace"], names["name"], dialect)
-
-
-def _json(value: Mapping[str, object], status: int = 200) -> web.Response:
-    return web.Response(
-        status=status,
-        body=json.dumps(value).encode(),
-        content_type="application/json",
-        headers={"Cache-Control": "no-store"},
-    )
+        return checked

@@ -28,7 +28,11 @@ COMMANDS: Final = {
     "explain": Place("show", "explain", "Explain a sandbox: its state, why, and what to do."),
     "wake": Place("change", "wake", "Wake a sandbox by hand."),
     "pause": Place("change", "pause", "Put a sandbox to sleep by hand."),
+    "pin": Place("hold", "pin", "Keep a sandbox awake until it is unpinned."),
+    "unpin": Place("hold", "unpin", "Take the pin off: it may sleep again once it is idle."),
+    "hold": Place("hold", "hold", "Keep a sandbox awake for a while."),
     "mint": Place("mint", "mint", "Mint a token for one sandbox, or a key to mint with."),
+    "observe": Place("observe", "observe", "Tell the gateway of connections that do not pass it."),
     "settings": Place("reference", "settings", "Print every setting, or check those in force."),
     "version": Place("reference", "version", "Print the version."),
 }

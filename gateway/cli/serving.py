@@ -28,6 +28,7 @@ LOCAL_DEFAULTS: Final = {
     "drain_delay": "0s",
     "access_log": "false",
     "log_level": "warning",
+    "standby": "true",
 }
 
 config_option = click.option(

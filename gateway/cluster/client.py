@@ -28,6 +28,7 @@ from gateway.cluster.errors import (
     Silence,
 )
 from gateway.sandbox.errors import ApiUnavailable, ObjectGone
+from gateway.sandbox.texts import format_duration
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
 USER_AGENT: Final = f"sandbox-gateway/{__version__}"
 MERGE_PATCH: Final = "application/merge-patch+json"
 JSON: Final = "application/json"
+
+#: Seconds for which the answer to a bounded write is waited for after it can be made no more.
+_LAST_ANSWER: Final = 0.25
 
 #: What aiohttp raises where there is no answer, or no more of it.
 _NO_ANSWER: Final = (aiohttp.ClientError, TimeoutError, OSError)
@@ -184,13 +188,26 @@ class KubeClient:
             return decode_object(await self._fetch("GET", path))
 
     async def merge_patch(
-        self, resource: Resource, namespace: str, name: str, patch: Patch
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        patch: Patch,
+        within: float | None = None,
     ) -> RawObject:
-        """Apply a JSON merge patch (RFC 7396); return the object as it is then."""
+        """Apply a JSON merge patch (RFC 7396); return the object as it is then.
+
+        With `within`, the API is told to give up after so many seconds, by the `timeout` that each
+        of its requests may bring. A refused credential then ends it: sent again, the patch would
+        have that time once more.
+        """
         with _said_of_the_object():
             path = _path(self._as_served(resource), namespace, name)
-            answer = await self._fetch("PATCH", path, body=patch, content_type=MERGE_PATCH)
-            return decode_object(answer)
+            send = partial(self._fetch, "PATCH", path, body=patch, content_type=MERGE_PATCH)
+            if within is None:
+                return decode_object(await send())
+            bound = [("timeout", format_duration(within))]
+            return decode_object(await send(bound, timeout=within + _LAST_ANSWER, once=True))
 
     async def create(self, resource: Resource, namespace: str, body: RawObject) -> RawObject:
         """Create an object; return it as stored."""
@@ -205,12 +222,13 @@ class KubeClient:
         body: RawObject | None = None,
         content_type: str = JSON,
         timeout: float | None = None,
+        once: bool = False,
     ) -> bytes:
         """Make one request and read its answer to the end, all within the time-out."""
         try:
             async with asyncio.timeout(timeout or self._config.request_timeout):
                 response = await self._send(
-                    method, path, query, body=body, content_type=content_type
+                    method, path, query, body=body, content_type=content_type, once=once
                 )
                 async with response:
                     if not 200 <= response.status < 300:
@@ -228,8 +246,12 @@ class KubeClient:
         body: RawObject | None = None,
         content_type: str = JSON,
         timeout: aiohttp.ClientTimeout | None = None,
+        once: bool = False,
     ) -> aiohttp.ClientResponse:
-        """Send a request; a refused credential that was replaced meanwhile costs nothing."""
+        """Send a request; a refused credential that was replaced meanwhile costs nothing.
+
+        Unless it may be sent but `once`.
+        """
         send = partial(self._send_as, method, path, query, body, content_type, timeout)
         authorization = await self._credentials.authorization()
         response = await send(authorization)
@@ -237,6 +259,8 @@ class KubeClient:
             return response
         await response.read()
         self._credentials.reject()
+        if once:
+            return response
         renewed = await self._credentials.authorization()
         return response if renewed == authorization else await send(renewed)
 

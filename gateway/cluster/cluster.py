@@ -127,7 +127,7 @@ class Cluster:
             self._reflectors = self._make_reflectors()
             group = await stack.enter_async_context(asyncio.TaskGroup())
             for reflector in self._reflectors:
-                stack.callback(group.create_task(reflector.run(), name=reflector.name).cancel)
+                stack.callback(group.create_task(self._feed(reflector), name=reflector.name).cancel)
             self._stack = stack.pop_all()
         return self
 
@@ -143,6 +143,10 @@ class Cluster:
             # The body's own error leaves as it came, and not as a group of one.
             if group.exceptions != (error,):
                 raise
+
+    async def _feed(self, reflector: Reflector) -> None:
+        await asyncio.sleep(self._config.begin_after)
+        await reflector.run()
 
     def _make_intake(self, dialect: Dialect) -> Intake:
         join = None if self._placing is None or not dialect.by_service else self._placing.joined

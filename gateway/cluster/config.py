@@ -15,7 +15,7 @@ class ClusterConfig:
     A real API server ends a watch after `watch_timeout` (varied by a fifth) and sends a bookmark
     about once a minute: a watch that is silent for `watch_idle_timeout` has lost its peer.
     `stale_after` without any answer, the routes may be wrong; it has to outlast that silence and
-    one reconnection.
+    one reconnection. Nothing is listed before `begin_after`.
     """
 
     kubeconfig: str | None = None
@@ -32,3 +32,4 @@ class ClusterConfig:
     backoff_min: float = 0.25
     backoff_max: float = 30.0
     stale_after: float = 180.0
+    begin_after: float = 0.0

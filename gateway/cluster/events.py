@@ -1,7 +1,7 @@
 """Kubernetes Events about what the gateway did to a sandbox: `kubectl describe` shows them.
 
-Best effort: they are written beside the wake and never before it, no more often than a budget
-allows, and a failure is counted and nothing else.
+Best effort: they are written beside what they tell of and never before it, no more often than a
+budget allows, and a failure is counted and nothing else.
 """
 
 from __future__ import annotations

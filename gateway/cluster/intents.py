@@ -3,7 +3,9 @@
 Who asks for what is being done already shares its result. The work belongs to `Intents` and not
 to those who wait for it: a caller that leaves neither ends it for the others nor leaves it behind.
 A wake beats a standby: it waits for one that has begun and then follows it, and a standby that
-comes while a wake is under way is refused as a conflict.
+comes while a wake is under way is refused as a conflict. A mark is each its own: it follows what is
+under way, and nothing but the next mark waits for it; whoever writes meanwhile, one of the two
+meets a conflict.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ class Verb(Enum):
 
     WAKE = "wake"
     PAUSE = "pause"
+    MARK = "mark"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +44,28 @@ class Intents:
 
     def __init__(self) -> None:
         self._latest: dict[str, _Running] = {}
+        self._marks: dict[str, _Running] = {}
         self._tasks: set[asyncio.Task[Route]] = set()
         self._closed = False
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing more is taken."""
+        return self._closed
 
     async def run(self, uid: str, verb: Verb, work: Work) -> Route:
         """Do `work`, or wait for the same that is being done; raise Conflict if outranked."""
         if self._closed:
             raise ApiUnavailable("the gateway is closing")
         running = self._latest.get(uid)
+        if verb is Verb.MARK:
+            before = (running, self._marks.get(uid))
+            return await asyncio.shield(self._start(self._marks, uid, verb, work, *before))
         if running is not None and running.verb is verb:
             return await asyncio.shield(running.task)
         if running is not None and verb is Verb.PAUSE:
             raise Conflict("a wake is under way")
-        return await asyncio.shield(self._start(uid, verb, work, running))
+        return await asyncio.shield(self._start(self._latest, uid, verb, work, running))
 
     async def close(self) -> None:
         """Take no more, and wait for what is under way; each is bounded by its requests.
@@ -64,17 +76,23 @@ class Intents:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _start(
-        self, uid: str, verb: Verb, work: Work, before: _Running | None
+        self,
+        latest: dict[str, _Running],
+        uid: str,
+        verb: Verb,
+        work: Work,
+        *before: _Running | None,
     ) -> asyncio.Task[Route]:
-        task = asyncio.create_task(_follow(before, work), name=f"{verb.value} {uid}")
+        tasks = {one.task for one in before if one is not None}
+        task = asyncio.create_task(_follow(tasks, work), name=f"{verb.value} {uid}")
         running = _Running(verb, task)
-        self._latest[uid] = running
+        latest[uid] = running
         self._tasks.add(task)
 
         def finish(done: asyncio.Task[Route]) -> None:
             self._tasks.discard(done)
-            if self._latest.get(uid) is running:
-                del self._latest[uid]
+            if latest.get(uid) is running:
+                del latest[uid]
             if not done.cancelled():
                 done.exception()  # Nobody may be left to take it.
 
@@ -82,7 +100,7 @@ class Intents:
         return task
 
 
-async def _follow(before: _Running | None, work: Work) -> Route:
-    if before is not None:
-        await asyncio.wait({before.task})
+async def _follow(before: set[asyncio.Task[Route]], work: Work) -> Route:
+    if before:
+        await asyncio.wait(before)
     return await work()

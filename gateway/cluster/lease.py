@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from gateway.cluster.errors import Garbled
 from gateway.dialects.base import Resource
 from gateway.sandbox.errors import ObjectGone
+from gateway.sandbox.texts import format_moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,20 +114,15 @@ class LeaseStore:
 
     async def release(self, over: Lease) -> Lease:
         """Leave it to whoever comes first."""
-        spec = {"holderIdentity": "", "renewTime": _micro_time(self._clock())}
+        spec = {"holderIdentity": "", "renewTime": format_moment(self._clock())}
         return await self._write(over, spec)
 
     def _renewed(self, duration: float) -> RawObject:
         return {
             "leaseDurationSeconds": math.ceil(duration),
-            "renewTime": _micro_time(self._clock()),
+            "renewTime": format_moment(self._clock()),
         }
 
     async def _write(self, over: Lease, spec: RawObject) -> Lease:
         patch = {"metadata": {"resourceVersion": over.version}, "spec": spec}
         return lease_of(await self._client.merge_patch(LEASES, self._namespace, self._name, patch))
-
-
-def _micro_time(epoch: float) -> str:
-    """Return epoch seconds as a metav1.MicroTime, which has six decimals and no fewer."""
-    return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -22,5 +22,5 @@ class ClusterCounters:
             "cluster_writes", "Intents to change a sandbox, by outcome.", "verb", "outcome"
         )
         self.events = instruments.counter(
-            "cluster_events", "Kubernetes Events about wakes, by outcome.", "outcome"
+            "cluster_events", "Kubernetes Events about sandboxes, by outcome.", "outcome"
         )

@@ -90,6 +90,8 @@ class AgentSandbox:
             credential=ours.credential,
             problems=ours.problems + _missing_address(seen),
             tls=ours.tls,
+            idle=ours.idle_rules(),
+            node=base.node_when_running(judged.state, status, "status"),
         )
 
     def check_resumable(self, raw: base.RawObject, now: float) -> None:
@@ -105,6 +107,9 @@ class AgentSandbox:
         """Return the merge patch that asks for Suspended, or None if that is asked for already."""
         intent = _intent(raw)
         return None if _wants_pause(raw) else {"spec": {intent.field: intent.suspended}}
+
+    def postpone_patch(self, raw: base.RawObject, now: float) -> None:
+        """Return None: no sandbox has a clock of its own that would suspend it."""
 
 
 def _observe(raw: base.RawObject) -> states.Observed:

@@ -101,6 +101,12 @@ class Dialect(Protocol):
     def standby_patch(self, raw: RawObject, now: float) -> Patch | None:
         """Return the merge patch that asks for Paused, or None if that is asked for already."""
 
+    def postpone_patch(self, raw: RawObject, now: float) -> Patch | None:
+        """Return the merge patch that puts off what its own controller would end while it is used.
+
+        None where no clock of its controller runs, or it has long enough to go.
+        """
+
 
 # ---- reading raw objects ----------------------------------------------------------------------
 
@@ -289,6 +295,13 @@ def incarnation(status: RawObject, uid: str, pod_uid: str | None, address: str |
 def address_when_running(state: State, address: str | None) -> str | None:
     """Return the address only while the workload answers there: a paused one's is stale."""
     return address if state is State.RUNNING else None
+
+
+def node_when_running(state: State, status: RawObject, path: str) -> str | None:
+    """Return the `nodeName` of a status only while the workload is there."""
+    node = text(status, "nodeName", path)
+    # Many sandboxes share a node: one copy of its name does for all.
+    return sys.intern(node) if node is not None and state is State.RUNNING else None
 
 
 def port_set(raw: object, path: str) -> frozenset[int] | None:

@@ -68,6 +68,7 @@ class ScaledWorkload:
             credential=ours.credential,
             problems=ours.problems + misnamed + miscounted,
             tls=ours.tls,
+            idle=ours.idle_rules(),
             backing=Backing(
                 service=service or key.name,
                 named=service is not None,
@@ -93,6 +94,9 @@ class ScaledWorkload:
         if not replicas:
             return None
         return {"metadata": {"annotations": {REPLICAS: str(replicas)}}, "spec": {"replicas": 0}}
+
+    def postpone_patch(self, raw: base.RawObject, now: float) -> None:
+        """Return None: no workload has a clock of its own that would end it."""
 
 
 DEPLOYMENT: Final = ScaledWorkload(

@@ -28,6 +28,9 @@ JWT_AUTH: Final = "security.agents.kruise.io/enable-jwt-auth"
 
 #: A renewed pauseTime is at least this far ahead, whatever the rule says: seconds.
 MIN_PAUSE_AHEAD: Final = 300.0
+#: While a sandbox is used its pauseTime is left alone as long as this part of what it may be ahead
+#: is still to come. It bounds what a use costs: one write in 30 s at the most.
+_PART_LEFT: Final = 0.9
 
 
 class Kruise:
@@ -48,7 +51,9 @@ class Kruise:
         ours = own.read(annotations)
         opted_in, _, problems = _wake_rule(raw, spec)
         requires_jwt, unclear = _jwt_rule(annotations)
-        pod_uid = base.text(_pod_info(status), "podUID", "status.podInfo")
+        pod_info = _pod_info(status)
+        pod_uid = base.text(pod_info, "podUID", "status.podInfo")
+        pause_at, untimed = _pause_at(spec)
         return Route(
             key=key,
             uid=uid,
@@ -63,9 +68,11 @@ class Kruise:
             wake=ours.wake_policy(opted_in),
             credential=_credential(annotations) or ours.credential,
             passes_access_token=True,
-            problems=ours.problems + problems + unclear,
+            problems=ours.problems + problems + unclear + untimed,
             requires_jwt=requires_jwt,
             tls=ours.tls,
+            idle=ours.idle_rules(pause_at=pause_at),
+            node=base.node_when_running(judged.state, pod_info, "status.podInfo"),
         )
 
     def check_resumable(self, raw: base.RawObject, now: float) -> None:
@@ -91,6 +98,25 @@ class Kruise:
         """Return the merge patch that asks for Paused, or None if that is asked for already."""
         wants_pause = _wants_pause(base.section(raw, "spec"))
         return None if wants_pause else {"spec": {"paused": True}}
+
+    def postpone_patch(self, raw: base.RawObject, now: float) -> base.Patch | None:
+        """Return the merge patch that puts off its pauseTime, or None.
+
+        Its own controller pauses it then, in the middle of traffic. The time is only ever
+        extended, not at all while most of what it may be ahead is still to come, and never beyond
+        its end: to be used makes no sandbox live longer than its author wants.
+        """
+        spec = base.section(raw, "spec")
+        pause_at = None if _wants_pause(spec) else base.timestamp(spec, "pauseTime", "spec")
+        ends_at = base.timestamp(spec, "shutdownTime", "spec")
+        if pause_at is None:
+            return None
+        _, timeout, _ = _wake_rule(raw, spec)
+        ahead = max(timeout or 0.0, MIN_PAUSE_AHEAD)
+        if pause_at - now >= _PART_LEFT * ahead:
+            return None
+        until = math.ceil(now + ahead if ends_at is None else min(now + ahead, ends_at))
+        return {"spec": {"pauseTime": format_time(until)}} if until > max(pause_at, now) else None
 
 
 def _observe(sections: base.Sections) -> states.Observed:
@@ -191,6 +217,19 @@ def _renewed_times(raw: base.RawObject, spec: base.RawObject, now: float) -> dic
     if shutdown_at is not None and shutdown_at < pause_at:
         times["shutdownTime"] = times["pauseTime"]
     return times
+
+
+def _pause_at(spec: base.RawObject) -> tuple[float | None, tuple[Problem, ...]]:
+    """Return when its own controller pauses it, if it does, and what is wrong with that time.
+
+    Only renewals read it: it is no reason to give a sandbox up.
+    """
+    if spec.get("pauseTime") is None or _wants_pause(spec):
+        return None, ()
+    try:
+        return base.timestamp(spec, "pauseTime", "spec"), ()
+    except MalformedObject:
+        return None, (Problem("spec.pauseTime", "is not an RFC 3339 time; it is not renewed"),)
 
 
 def _credential(annotations: Mapping[str, str]) -> Credential | None:

@@ -7,6 +7,7 @@ from typing import Final
 from gateway.dialects import base, own
 from gateway.sandbox import states
 from gateway.sandbox.model import Problem, Route
+from gateway.sandbox.standby import DISABLED, PolicyError, StandbyPolicy, read_policy
 from gateway.sandbox.texts import parse_duration
 
 NAME: Final = "native"
@@ -39,6 +40,7 @@ class Native:
         judged = states.judge(seen)
         ours = own.read(base.text_map(metadata, "annotations"))
         opted_in, timeout, problems = _wake_rule(spec)
+        standby, unclear = _standby(spec)
         pod_uid = base.text(status, "podUID", "status")
         return Route(
             key=key,
@@ -53,8 +55,10 @@ class Native:
             expires_at=seen.expires_at,
             wake=ours.wake_policy(opted_in, timeout),
             credential=ours.credential,
-            problems=ours.problems + problems,
+            problems=ours.problems + problems + unclear,
             tls=ours.tls,
+            idle=ours.idle_rules(standby),
+            node=base.node_when_running(judged.state, status, "status"),
         )
 
     def check_resumable(self, raw: base.RawObject, now: float) -> None:
@@ -70,6 +74,9 @@ class Native:
         """Return the merge patch that asks for Paused, or None if that is asked for already."""
         wants_pause = _wants_pause(base.section(raw, "spec"))
         return None if wants_pause else {"spec": {"desiredState": PAUSED}}
+
+    def postpone_patch(self, raw: base.RawObject, now: float) -> None:
+        """Return None: no sandbox has a clock of its own that would pause it."""
 
     def _ports(self, spec: base.RawObject) -> frozenset[int] | None:
         declared = base.port_set(spec.get("ports"), "spec.ports")
@@ -112,3 +119,13 @@ def _wake_rule(spec: base.RawObject) -> tuple[bool | None, float | None, tuple[P
         return enabled, seconds, ()
     problem = Problem("spec.wakeOnTraffic.timeout", "is not a duration over 0; the default is used")
     return enabled, None, (problem,)
+
+
+def _standby(spec: base.RawObject) -> tuple[StandbyPolicy | None, tuple[Problem, ...]]:
+    """Return the object's own policy, if any, and what is wrong with it."""
+    if spec.get("standby") is None:
+        return None, ()
+    try:
+        return read_policy(base.mapping(spec["standby"], "spec.standby")), ()
+    except PolicyError as error:
+        return DISABLED, (Problem("spec.standby", f"{error}; it is not put to sleep"),)

@@ -1,7 +1,8 @@
 """Our own annotations, which are valid on the objects of every dialect.
 
 One that does not parse is reported as a `Problem` and takes the safe reading: a typo never wakes
-a sandbox, never opens a port, never lets a credential in, never sends plain text.
+a sandbox nor puts one to sleep, never opens a port, never lets a credential in, never sends plain
+text.
 """
 
 from __future__ import annotations
@@ -13,7 +14,16 @@ import msgspec
 
 from gateway.dialects.base import whole_number
 from gateway.sandbox.model import Credential, Problem, UpstreamTls, WakePolicy
-from gateway.sandbox.texts import parse_duration, remembered
+from gateway.sandbox.standby import (
+    DISABLED,
+    NO_RULES,
+    IdleRules,
+    PolicyError,
+    StandbyCheck,
+    StandbyPolicy,
+    parse_policy,
+)
+from gateway.sandbox.texts import parse_duration, parse_time, remembered
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +35,20 @@ PORTS: Final = PREFIX + "ports"
 TOKEN_SHA256: Final = PREFIX + "access-token-sha256"
 UPSTREAM_TLS: Final = PREFIX + "upstream-tls"
 SERVER_NAME: Final = PREFIX + "upstream-tls-server-name"
+AUTO_STANDBY: Final = PREFIX + "auto-standby"
+ALWAYS_ON: Final = PREFIX + "always-on"
+#: The pin, which the gateway writes for who asks it to.
+PINNED: Final = PREFIX + "pinned"
+HOLD_UNTIL: Final = PREFIX + "hold-until"
+#: What the gateway notes of its use, for one that begins anew.
+LAST_ACTIVITY_AT: Final = PREFIX + "last-activity-at"
+IDLE_SINCE: Final = PREFIX + "idle-since"
+#: Where the guest is asked by HTTP before a standby: `PORT` or `PORT/path`.
+STANDBY_CHECK: Final = PREFIX + "standby-check"
+
+_OF_SLEEP: Final = frozenset(
+    {AUTO_STANDBY, ALWAYS_ON, PINNED, HOLD_UNTIL, LAST_ACTIVITY_AT, IDLE_SINCE, STANDBY_CHECK}
+)
 
 _SHA256_HEX = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
 #: RFC 1123 §2.1, 253 characters at most.
@@ -32,6 +56,8 @@ _HOST_NAME = re.compile(
     r"(?=.{1,253}$)(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?",
     re.ASCII | re.IGNORECASE,
 )
+#: A port, then a path and a query of RFC 3986 §3.3 and §3.4, of a length that goes into a request.
+_CHECK = re.compile(r"(\d{1,5})(/(?:[\w\-.~!$&'()*+,;=:@/?]|%[0-9A-Fa-f]{2}){0,1023})?", re.ASCII)
 
 
 class Annotations(msgspec.Struct, frozen=True, gc=False):
@@ -43,6 +69,7 @@ class Annotations(msgspec.Struct, frozen=True, gc=False):
     credential: Credential | None = None
     problems: tuple[Problem, ...] = ()
     tls: UpstreamTls | None = None
+    idle: IdleRules = NO_RULES
 
     def wake_policy(self, opted_in: bool | None, timeout: float | None = None) -> WakePolicy:
         """Join the API's own rule (None: it has none) with ours.
@@ -52,6 +79,21 @@ class Annotations(msgspec.Struct, frozen=True, gc=False):
         api_or_ours = self.wake is True if opted_in is None else opted_in
         enabled = api_or_ours and self.wake is not False
         return WakePolicy.of(enabled, self.wake_timeout if timeout is None else timeout)
+
+    def idle_rules(
+        self, policy: StandbyPolicy | None = None, *, pause_at: float | None = None
+    ) -> IdleRules:
+        """Join the API's own standby policy and time of pause (None: it has none) with our rules.
+
+        The API's policy is first. But one of ours that is off, or a typo in it, always forbids.
+        """
+        if policy is None and pause_at is None:
+            return self.idle
+        ours = self.idle.policy
+        api_first = policy is not None and (ours is None or ours.enabled)
+        return msgspec.structs.replace(
+            self.idle, policy=policy if api_first else ours, pause_at=pause_at
+        )
 
 
 def read(found: Mapping[str, str]) -> Annotations:
@@ -63,16 +105,22 @@ def read(found: Mapping[str, str]) -> Annotations:
         ports=_ports(found, problems),
         credential=_credential(found, problems),
         tls=_tls(found, problems),
+        idle=_idle(found, problems),
         problems=tuple(problems),
     )
 
 
 def _wake(found: Mapping[str, str], problems: list[Problem]) -> bool | None:
-    value = found.get(WAKE_ON_TRAFFIC)
+    return _switch(found, WAKE_ON_TRAFFIC, "false", problems)
+
+
+def _switch(found: Mapping[str, str], name: str, safe: str, problems: list[Problem]) -> bool | None:
+    value = found.get(name)
     if value is None:
         return None
     if value not in ("true", "false"):
-        problems.append(Problem(WAKE_ON_TRAFFIC, 'must be "true" or "false"; read as "false"'))
+        problems.append(Problem(name, f'must be "true" or "false"; read as "{safe}"'))
+        value = safe
     return value == "true"
 
 
@@ -141,3 +189,68 @@ def _server_name(name: str | None, problems: list[Problem]) -> str | None:
         return name
     problems.append(Problem(SERVER_NAME, "is not a host name; the address must be proved instead"))
     return None
+
+
+# ---- when it sleeps ---------------------------------------------------------------------------
+
+
+def _idle(found: Mapping[str, str], problems: list[Problem]) -> IdleRules:
+    if _OF_SLEEP.isdisjoint(found):
+        return NO_RULES
+    policy = _policy(found.get(AUTO_STANDBY), problems)
+    always_on = _switch(found, ALWAYS_ON, "true", problems) is True
+    pinned = _switch(found, PINNED, "true", problems) is True
+    hold_until = _time(found, HOLD_UNTIL, "it is held as by a pin", problems)
+    check = _check(found.get(STANDBY_CHECK), problems)
+    return IdleRules(
+        policy=policy,
+        pinned=pinned or (hold_until is None and HOLD_UNTIL in found),
+        hold_until=hold_until,
+        always_on=always_on or (check is None and STANDBY_CHECK in found),
+        last_activity_at=_time(found, LAST_ACTIVITY_AT, "it is not known", problems),
+        idle_since=_time(found, IDLE_SINCE, "it counts as used now", problems),
+        check=check,
+    )
+
+
+def _policy(value: str | None, problems: list[Problem]) -> StandbyPolicy | None:
+    if value is None:
+        return None
+    try:
+        return _parse_policy(value)
+    except PolicyError as error:
+        # Not None: to a sandbox without a policy another one may apply.
+        problems.append(Problem(AUTO_STANDBY, f"{error}; it is not put to sleep"))
+        return DISABLED
+
+
+_parse_policy = remembered(parse_policy)
+
+
+def _time(
+    found: Mapping[str, str], name: str, instead: str, problems: list[Problem]
+) -> float | None:
+    value = found.get(name)
+    if value is None:
+        return None
+    try:
+        return parse_time(value)
+    except ValueError:
+        problems.append(Problem(name, f"is not an RFC 3339 time; {instead}"))
+        return None
+
+
+def _check(value: str | None, problems: list[Problem]) -> StandbyCheck | None:
+    check = None if value is None else _parse_check(value)
+    if check is None and value is not None:
+        message = "must be a port and a path, such as 8080/may-sleep; it never sleeps"
+        problems.append(Problem(STANDBY_CHECK, message))
+    return check
+
+
+@remembered
+def _parse_check(value: str) -> StandbyCheck | None:
+    matched = _CHECK.fullmatch(value)
+    if matched is None or not 1 <= int(matched[1]) <= 65535:
+        return None
+    return StandbyCheck(int(matched[1]), matched[2] or "/")

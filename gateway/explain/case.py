@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from gateway.dialects.base import Dialect, RawObject
     from gateway.sandbox.model import Route, State
+    from gateway.standby.snapshot import Snapshot
 
 #: Characters of any text from an object that are shown.
 TEXT_LIMIT: Final = 200
@@ -28,6 +29,7 @@ class Case:
     dialect: Dialect
     now: float
     around: Surroundings
+    standby: Snapshot | None = None
 
     @property
     def state(self) -> State:

@@ -14,8 +14,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from gateway.proxy import cookies, headers
-from gateway.proxy.message import WEBSOCKET
-from gateway.proxy.websocket import SERVICE_RESTART, FrameBoundary
+from gateway.proxy.websocket import SERVICE_RESTART
 from gateway.sandbox.errors import (
     GatewayError,
     RequestTimeout,
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 
     from gateway.proxy.message import RequestHead
     from gateway.proxy.request import Request
+    from gateway.proxy.websocket import Frames
     from gateway.upstream.connection import UpstreamConnection
     from gateway.upstream.response import ResponseHead
 
@@ -112,8 +112,12 @@ class Exchange:
         upstream: UpstreamConnection,
         timeouts: Timeouts,
         extra: bytes = b"",
+        frames: Frames | None = None,
     ) -> None:
-        """`head` is the request's; `extra` are whole lines that the response's head gets more."""
+        """`head` is the request's; `extra` are whole lines that the response's head gets more.
+
+        `frames` follows those of the WebSocket that this may become.
+        """
         self.request = request
         self.upstream = upstream
         self._client = request.connection
@@ -125,7 +129,7 @@ class Exchange:
         self._chunk_down = False
         self._request_ended = False
         self._upstream_full = False
-        self._frames: FrameBoundary | None = None
+        self._frames = frames
         self.stage = _SENDING
         self.keep_alive = False
         self.untouched = False
@@ -307,28 +311,30 @@ class Exchange:
         if self._client.front.keeps_cookie:
             head = cookies.without_ours(head)
         self._client.send_pieces([headers.switching_head(head, extra=self._extra), early])
-        if self._head.upgrade == WEBSOCKET:
-            self._frames = FrameBoundary()
-            self._frames.feed(early)
+        if self._frames is not None:
+            self._frames.opened(self)
+            self._frames.down(early)
         self._client.start_tunnel(self._tunnel_up)
 
     def tunnelled(self, data: bytes) -> None:
         self.request.bytes_down += len(data)
         self._arm(self._timeouts.tunnel_idle)
         if self._frames is not None:
-            self._frames.feed(data)
+            self._frames.down(data)
         self._client.send(data)
 
     def _tunnel_up(self, data: bytes) -> None:
         self.request.bytes_up += len(data)
         self._arm(self._timeouts.tunnel_idle)
+        if self._frames is not None:
+            self._frames.up(data)
         self.upstream.write(data)
 
     def end_tunnel(self) -> None:
         """End a tunnel, if this is one; a WebSocket's client is told to come again (6455 §7.4)."""
         if self.stage is not _TUNNEL:
             return
-        if self._frames is not None and self._frames.reached:
+        if self._frames is not None and self._frames.may_close:
             self._client.send(SERVICE_RESTART)
         self._end(None)
 

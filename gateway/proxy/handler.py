@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 from gateway.proxy import answers, headers, pages
 from gateway.proxy.exchange import ClientGone, Exchange, ResponseBrokenOff, Timeouts
 from gateway.proxy.login import NO_REFERRER
+from gateway.proxy.message import WEBSOCKET
 from gateway.proxy.reach import Journey
 from gateway.proxy.request import CLOSED, KEPT, Done, Request
 from gateway.proxy.retry import may_send_again
+from gateway.proxy.websocket import Frames
 from gateway.sandbox.errors import GatewayError, InvalidTarget, UpstreamReset
 from gateway.telemetry.tracing import NO_SPAN
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from gateway.proxy.message import RequestHead
     from gateway.proxy.reach import Reacher
     from gateway.proxy.target import Target, TargetReader
+    from gateway.proxy.uses import Uses
     from gateway.upstream.connection import UpstreamConnection
     from gateway.upstream.pool import Pool
 
@@ -53,8 +56,12 @@ class Proxy:
         config: ProxyConfig,
         clock: Callable[[], float],
         login: Login | None = None,
+        uses: Uses | None = None,
     ) -> None:
-        """`clock` tells epoch seconds. `login`: lets browsers exchange a token for a cookie."""
+        """`clock` tells epoch seconds. `login`: lets browsers exchange a token for a cookie.
+
+        `uses` counts who uses which sandbox.
+        """
         self._targets = targets
         self._admission = admission
         self._reacher = reacher
@@ -65,6 +72,7 @@ class Proxy:
         self._page = config.page
         self._clock = clock
         self._login = login
+        self._uses = uses
         self._loop = asyncio.get_running_loop()
         self._on_end = self._end  # bound once
 
@@ -90,12 +98,17 @@ class Proxy:
             admitted = self._admission.admit(head, targets, now)
         except GatewayError:
             return False
+        uses = self._uses
+        if uses is not None and uses.must_wait(admitted):
+            return False
         upstream = self._reacher.pooled(admitted, now)
         if upstream is None:
             return False
         request.admitted = admitted
         request.connection.serving = request
         self._journal.begin(request)
+        if uses is not None:
+            uses.count(request, head, admitted)
         exchange = Exchange(request, head, upstream, self._timeouts_for(admitted))
         sent = self._head_for(request, head, admitted, upstream)
         exchange.start(sent, request.began, self._on_end)
@@ -204,11 +217,15 @@ class Proxy:
         await self._admission.prepare(head, self._clock())
         admitted = self._admission.admit(head, targets, self._clock())
         request.admitted = admitted
+        if self._uses is not None:
+            self._uses.count(request, head, admitted)
+        frames = self._frames_for(request, head)
         journey = Journey(head, request.body, admitted, request.span)
         while True:
             upstream = await self._reach(request, journey)
             extra = _cold_start(journey) if journey.cold else b""
-            exchange = Exchange(request, head, upstream, self._timeouts_for(admitted), extra)
+            timeouts = self._timeouts_for(admitted)
+            exchange = Exchange(request, head, upstream, timeouts, extra, frames)
             try:
                 await exchange.run(self._head_for(request, head, admitted, upstream))
             except UpstreamReset:
@@ -232,6 +249,11 @@ class Proxy:
             request.wake_seconds = journey.wake_seconds
             if unfinished:
                 request.connection.hold_waiting(False)
+
+    def _frames_for(self, request: Request, head: RequestHead) -> Frames | None:
+        if head.upgrade != WEBSOCKET:
+            return None
+        return Frames() if self._uses is None else self._uses.frames(request)
 
     def _timeouts_for(self, admitted: Admitted) -> Timeouts:
         wished = admitted.target.timeout

@@ -50,13 +50,16 @@ class Journal:
         self.in_flight += 1
         request.began = self._loop.time()
 
-    def forget(self, request: Request) -> None:  # noqa: ARG002 - for who overrides it
-        """Undo one `begin`: the request is begun anew."""
+    def forget(self, request: Request) -> None:
+        """Undo one `begin`: the request is begun anew, and admitted anew."""
         self.in_flight -= 1
+        request.leave(self._loop.time())
 
     def end(self, request: Request, now: float) -> None:
         """Count a request as done and log it. `now` is by the loop's clock, as `began` is."""
         self.in_flight -= 1
+        if request.usage is not None:
+            request.leave(now)
         seconds = now - request.began
         if request.outcome is ANSWERED:
             self._answered.count += 1

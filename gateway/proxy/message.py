@@ -23,15 +23,17 @@ class Findings:
 
     A client repeats its fields from request to request; the heads of one connection whose fields
     are the same, byte for byte, share these. `targets` are those that the fields alone name,
-    `admitted` is where they led, `sent` what a sandbox is sent of them. None: not known yet.
+    `admitted` is where they led, `sent` what a sandbox is sent of them, `counts` whether who sends
+    them uses it. None: not known yet.
     """
 
-    __slots__ = ("admitted", "sent", "targets")
+    __slots__ = ("admitted", "counts", "sent", "targets")
 
     def __init__(self) -> None:
         self.targets: list[Target] | None = None
         self.admitted: Admitted | None = None
         self.sent: bytes | None = None
+        self.counts: bool | None = None
 
 
 @dataclass(slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, cast
 
 from gateway.proxy.admission import Admission
@@ -16,6 +16,7 @@ from gateway.proxy.memory import Memory
 from gateway.proxy.reach import ReachConfig, Reacher
 from gateway.proxy.target import TargetReader
 from gateway.proxy.traces import TracedJournal
+from gateway.proxy.uses import CountConfig, Uses
 from gateway.sandbox.model import State
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from gateway.proxy.login import Login
     from gateway.proxy.reach import Waker
     from gateway.proxy.target import TargetConfig
+    from gateway.replicas.gate import Gate
     from gateway.sandbox.model import Route
     from gateway.sandbox.registry import Registry
     from gateway.telemetry.access_log import AccessLog
@@ -47,6 +49,7 @@ class PlaneConfig:
     targets: TargetConfig
     reach: ReachConfig
     proxy: ProxyConfig
+    count: CountConfig = field(default_factory=CountConfig)
 
 
 class DataPlane:
@@ -68,13 +71,16 @@ class DataPlane:
         clock: Callable[[], float],
         login: Login | None = None,
         tracer: Tracer | None = None,
+        gate: Gate | None = None,
     ) -> None:
         """`read` asks the API for a sandbox. `synced`: whether the registry is complete.
 
         `clock` tells epoch seconds. Without `tls`, clients speak plain HTTP; with `login`,
-        browsers may exchange a token for a cookie; with `tracer`, requests are traced.
+        browsers may exchange a token for a cookie; with `tracer`, requests are traced; with `gate`,
+        they are counted as uses of their sandboxes, and wait where one may be falling asleep.
         """
         self._pool = pool
+        self._uses = None if gate is None else Uses(gate, config.count)
         front = config.front
         if tracer is None:
             self._journal = Journal(instruments, access_log, clock)
@@ -82,10 +88,20 @@ class DataPlane:
             self._journal = TracedJournal(instruments, access_log, clock, tracer)
             front = replace(front, special_names=front.special_names | tracer.field_names)
         claims = Claims(registry, read, config.reach.address_doubt)
-        reacher = Reacher(registry, pool, waker, claims, config.reach, clock)
+        reacher = Reacher(registry, pool, waker, claims, config.reach, clock, gate)
         targets = TargetReader(config.targets)
         admission = Admission(registry, authenticator, synced, login, targets.names_by_host)
-        proxy = Proxy(targets, admission, reacher, pool, self._journal, config.proxy, clock, login)
+        proxy = Proxy(
+            targets,
+            admission,
+            reacher,
+            pool,
+            self._journal,
+            config.proxy,
+            clock,
+            login,
+            self._uses,
+        )
         memory = Memory(front.max_buffered, instruments)
         self._front = Front(proxy.begin, proxy.handle, front, memory)
         most = front.max_connections
@@ -151,7 +167,10 @@ class DataPlane:
         self._sweeper = loop.call_later(_POOL_SWEEP, self._sweep_pool)
 
     def _on_route(self, before: Route | None, after: Route | None) -> None:
-        """Close the idle connections of a life that is over, the moment that is known."""
+        """Close the idle connections of a life that is over, the moment that is known.
+
+        So are the tunnels that have not kept it from ending.
+        """
         if before is None:
             return
         if (
@@ -162,3 +181,5 @@ class DataPlane:
             or after.state is not State.RUNNING
         ):
             self._pool.retire(before.incarnation)
+            if self._uses is not None:
+                self._uses.end_tunnels(before.incarnation)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from gateway.proxy.body import RequestBody
     from gateway.proxy.claims import Claims
     from gateway.proxy.message import RequestHead
+    from gateway.replicas.gate import Gate
     from gateway.sandbox.errors import GatewayError
     from gateway.sandbox.model import Route
     from gateway.sandbox.registry import Registry
@@ -82,6 +83,7 @@ class Journey:
     admitted: Admitted
     span: Span = NO_SPAN
     wake_seconds: float | None = None
+    gate_seconds: float = 0.0
     probe_seconds: float = 0.0
     _dial_until: float | None = None
     _pause: float = _PAUSE_MIN
@@ -93,6 +95,11 @@ class Journey:
     def cold(self) -> bool:
         """Whether the request had to wait for its sandbox."""
         return self.wake_seconds is not None
+
+    @property
+    def waited(self) -> float:
+        """For how many seconds the request has waited, for its sandbox and for word of it."""
+        return self.gate_seconds + (self.wake_seconds or 0.0)
 
     def woke(self, seconds: float) -> None:
         """Count a wait; the dialling before it, if any, was of a life that is over."""
@@ -123,7 +130,7 @@ class Journey:
         """Return for how long this waits before it is shown that it does; None: it never is."""
         if not config.page_after or not pages.is_navigation(self.head):
             return None
-        return max(config.page_after - (self.wake_seconds or 0.0), 0.0)
+        return max(config.page_after - self.waited, 0.0)
 
     def next_pause(self, now: float, config: ReachConfig) -> float | None:
         """Return how long to wait before a refusing port is dialled again; None: no more."""
@@ -151,14 +158,19 @@ class Reacher:
         claims: Claims,
         config: ReachConfig,
         clock: Callable[[], float],
+        gate: Gate | None = None,
     ) -> None:
-        """`clock` tells epoch seconds, in which sandboxes expire."""
+        """`clock` tells epoch seconds, in which sandboxes expire.
+
+        `gate`: where requests wait while it is decided whether their sandbox sleeps.
+        """
         self._registry = registry
         self._pool = pool
         self._waker = waker
         self._claims = claims
         self._config = config
         self._clock = clock
+        self._gate = gate
         self._loop = asyncio.get_running_loop()
 
     async def reach(self, journey: Journey) -> UpstreamConnection:
@@ -174,6 +186,8 @@ class Reacher:
     async def _find(self, journey: Journey) -> UpstreamConnection:
         port = journey.admitted.port
         while True:
+            if self._gate is not None:
+                await self._pass(self._gate, journey)
             route = self._current(journey.admitted.route)
             verdict = outcome(route, self._clock())
             if not isinstance(verdict, Verdict):
@@ -215,6 +229,26 @@ class Reacher:
             raise WakeFailed("The sandbox was deleted while the request waited.")
         return route
 
+    async def _pass(self, gate: Gate, journey: Journey) -> None:
+        """Wait while it is not known whether the sandbox sleeps."""
+        admitted = journey.admitted.route
+        if not gate.is_shut(admitted.uid):
+            return
+        began = self._loop.time()
+        patience, until_page = self._patience(journey), journey.until_page(self._config)
+        shows_page = until_page is not None and until_page < patience
+        try:
+            async with asyncio.timeout(until_page if shows_page else patience):
+                await gate.wait(admitted.key, admitted.uid)
+        except TimeoutError:
+            if shows_page:
+                raise StillWaking from None
+            raise WakeFailed(
+                "The sandbox may have been put to sleep, and that was not known in time."
+            ) from None
+        finally:
+            journey.gate_seconds += self._loop.time() - began
+
     async def _wait(self, journey: Journey, route: Route, verdict: Verdict) -> None:
         if verdict is Verdict.WAKE and self._never_wakes(journey):
             raise SandboxNotWakeable
@@ -232,7 +266,7 @@ class Reacher:
 
     def _patience(self, journey: Journey) -> float:
         """Return for how long a request waits now, in seconds."""
-        patience = self._config.wait_timeout - (journey.wake_seconds or 0.0)
+        patience = self._config.wait_timeout - journey.waited
         wished = journey.admitted.target.timeout
         return patience if wished is None else min(patience, wished)
 
@@ -273,7 +307,12 @@ class Reacher:
             return None
         finally:
             journey.probe_seconds += self._loop.time() - began
-        if self.is_current(route, connection) and self._claims.stands(route):
+        if (
+            self.is_current(route, connection)
+            and self._claims.stands(route)
+            # It shuts while a request is under way only if that is no use of the sandbox.
+            and not (self._gate is not None and self._gate.is_shut(route.uid))
+        ):
             return connection
         connection.abort()
         return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from gateway.telemetry.tracing import NO_SPAN
 
@@ -49,11 +49,19 @@ GONE: Final = "gone"
 CLIENT_CLOSED: Final = 499
 
 
+class Use(Protocol):
+    """What a request that uses its sandbox holds, and gives back once."""
+
+    def leave(self, now: float) -> None:
+        """End it; `now` is by the loop's clock."""
+
+
 class Request:
     """A request as the proxy gets it, and what is known of its fate so far.
 
     `head` is an error where the bytes were no request: it answers it. `again`: it has been sent in
     vain before. `began` is in seconds of the loop's clock. `wake_seconds` None: it did not wait.
+    `usage` None: it counts as no use of its sandbox, or not yet, or not any more.
     """
 
     __slots__ = (
@@ -70,6 +78,7 @@ class Request:
         "reason",
         "span",
         "status",
+        "usage",
         "wake_seconds",
     )
 
@@ -86,6 +95,7 @@ class Request:
         self.again = False
         self.began = 0.0
         self.admitted: Admitted | None = None
+        self.usage: Use | None = None
         self.wake_seconds: float | None = None
         self.outcome = BROKEN
         self.reason = ""
@@ -107,6 +117,12 @@ class Request:
         """The gateway answered for itself."""
         self.outcome = LOCAL
         self.status = status
+
+    def leave(self, now: float) -> None:
+        """Give back the use that it counts as, if it does; `now` is by the loop's clock."""
+        usage, self.usage = self.usage, None
+        if usage is not None:
+            usage.leave(now)
 
     def client_gone(self) -> None:
         """The client left."""

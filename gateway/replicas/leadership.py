@@ -9,7 +9,7 @@ import secrets
 import socket
 import time
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Protocol, Self, assert_never
+from typing import TYPE_CHECKING, Final, Protocol, Self, assert_never
 
 from gateway.replicas import election
 from gateway.replicas.messages import Answered, Ask, Change, Event, Failed, Stop, Tick, Verb
@@ -57,6 +57,30 @@ def boot_clock() -> float:
 def unique_identity(pod: str | None = None) -> str:
     """Return a name for this process that no other has or had; a pod's host name is its own."""
     return f"{pod or socket.gethostname()}_{secrets.token_hex(8)}"
+
+
+class Sole:
+    """What `Leadership` is to a replica that is the only one: it leads always."""
+
+    acting: Final = True
+
+    async def wait_won(self) -> None:
+        """Return."""
+
+    async def wait_lost(self) -> None:
+        """Wait until cancelled."""
+        await asyncio.get_running_loop().create_future()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """There is nothing to give up."""
 
 
 class Leadership:

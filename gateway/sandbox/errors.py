@@ -297,6 +297,14 @@ class InvalidWrite(ClusterError):
     """The API refuses this write for good (400, 415, 422)."""
 
 
+class NotWritten(ClusterError):
+    """A write was not begun: what it depends on could not be read, or its time was over."""
+
+
+class StandbyForbidden(ClusterError):
+    """What was just read of a sandbox rules its standby out."""
+
+
 class ApiUnavailable(ClusterError):
     """The API cannot be had now (429, 5xx, no connection, time-out); may be tried again.
 

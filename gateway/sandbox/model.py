@@ -15,6 +15,8 @@ from functools import lru_cache
 
 import msgspec
 
+from gateway.sandbox.standby import NO_RULES, IdleRules
+
 
 class State(Enum):
     """What the gateway makes of a sandbox, whatever its API calls it."""
@@ -109,7 +111,8 @@ class Route(msgspec.Struct, frozen=True, gc=False):
     another. `address` is set only where the workload answers there now. `ports` None means any.
     `tls` None means that no port speaks TLS. `requires_jwt`: no other credential will do.
     `version` is the object's resourceVersion. `reason` explains blocked and dead. `backing` None
-    means that the object itself gives the address; else it came from another one.
+    means that the object itself gives the address; else it came from another one. `idle` says when
+    it sleeps. `node` is the machine that it runs on, where its API tells that.
     """
 
     key: Key
@@ -129,6 +132,8 @@ class Route(msgspec.Struct, frozen=True, gc=False):
     tls: UpstreamTls | None = None
     requires_jwt: bool = False
     backing: Backing | None = None
+    idle: IdleRules = NO_RULES
+    node: str | None = None
 
     def state_at(self, now: float) -> State:
         """Return the state at `now`: time passes without events, so expiry is judged here."""

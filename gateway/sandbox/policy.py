@@ -59,16 +59,39 @@ def outcome(route: Route, now: float) -> Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class NeverWake:
-    """Requests that are forwarded to a running sandbox but never wake a sleeping one.
+class RequestFilter:
+    """Some requests, told by any of these.
 
-    Browsers' speculative loads, health checkers and crawlers are not use. Methods are upper case,
-    path prefixes match the forwarded path, user-agent parts match anywhere, in any case.
+    Methods are upper case, path prefixes match the forwarded path, user-agent parts match anywhere,
+    in any case.
     """
 
     methods: frozenset[bytes] = frozenset()
     path_prefixes: tuple[bytes, ...] = ()
     user_agents: tuple[bytes, ...] = ()
+
+    def has_line(self, method: bytes, path: bytes) -> bool:
+        """Return whether a request with this first line is one of these."""
+        return method in self.methods or path.startswith(self.path_prefixes)
+
+    def has_agent(self, agent: bytes) -> bool:
+        """Return whether requests with this User-Agent are among these."""
+        agent = agent.lower()
+        return any(part.lower() in agent for part in self.user_agents)
+
+
+@dataclass(frozen=True, slots=True)
+class NeverCount(RequestFilter):
+    """Requests that are no use of a sandbox: they do not keep it awake."""
+
+
+@dataclass(frozen=True, slots=True)
+class NeverWake(RequestFilter):
+    """Requests that are forwarded to a running sandbox but never wake a sleeping one.
+
+    Browsers' speculative loads, health checkers and crawlers are not use.
+    """
+
     prefetch: bool = True
     upgrades: bool = False
 
@@ -76,16 +99,11 @@ class NeverWake:
         self, method: bytes, path: bytes, headers: list[tuple[bytes, bytes]], upgrade: bool
     ) -> bool:
         """Return whether this request may not wake anything."""
-        if method in self.methods or (self.upgrades and upgrade):
-            return True
-        if self.path_prefixes and path.startswith(self.path_prefixes):
+        if (self.upgrades and upgrade) or self.has_line(method, path):
             return True
         return any(self._header_forbids(name.lower(), value) for name, value in headers)
 
     def _header_forbids(self, name: bytes, value: bytes) -> bool:
         if name == b"sec-purpose":
             return self.prefetch and b"prefetch" in value.lower()
-        if name == b"user-agent":
-            agent = value.lower()
-            return any(part.lower() in agent for part in self.user_agents)
-        return False
+        return name == b"user-agent" and self.has_agent(value)

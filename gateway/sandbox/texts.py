@@ -60,6 +60,11 @@ def format_time(epoch: float) -> str:
     return datetime.fromtimestamp(int(epoch), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def format_moment(epoch: float) -> str:
+    """Return epoch seconds as RFC 3339 to the microsecond, as Kubernetes writes a MicroTime."""
+    return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
 @remembered
 def parse_duration(value: str) -> float:
     """Return a Go duration such as `90s` or `1h30m` in seconds; raise ValueError.
@@ -74,3 +79,26 @@ def parse_duration(value: str) -> float:
     if seconds > _LONGEST:
         raise ValueError(value)
     return seconds
+
+
+def format_duration(seconds: float) -> str:
+    """Return seconds as Go prints a duration: `5m0s`, `1h0m0s`, `1.5s`, `300ms`."""
+    nanoseconds = round(seconds * 1e9)
+    if nanoseconds < 1_000_000_000:
+        for size, unit in ((1_000_000, "ms"), (1_000, "µs"), (1, "ns")):
+            if nanoseconds >= size:
+                return f"{_decimal(nanoseconds, size)}{unit}"
+        return "0s"
+    minutes, rest = divmod(nanoseconds, 60_000_000_000)
+    written = f"{_decimal(rest, 1_000_000_000)}s"
+    if minutes == 0:
+        return written
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes}m{written}" if hours else f"{minutes}m{written}"
+
+
+def _decimal(amount: int, size: int) -> str:
+    """Return amount / size without the zeros at its end, exactly."""
+    whole, part = divmod(amount, size)
+    digits = f"{part:0{len(str(size)) - 1}d}".rstrip("0") if part else ""
+    return f"{whole}.{digits}" if digits else str(whole)

@@ -36,6 +36,11 @@ ORDERED: Final = (
 #: Clocks further apart than this (s) are to be mended; a token must not live much longer than said.
 MAX_LEEWAY: Final = 300.0
 
+#: An idle Deployment is left alone for this long (s): pods take long to start.
+IDLE_DEPLOYMENTS_FLOOR: Final = 300.0
+#: What replicas that elect a leader need to find each other, and to be believed by each other.
+NEEDED_BY_REPLICAS: Final = ("pod_name", "pod_namespace", "peer_selector", "admin_token_file")
+
 TARGET_HEADERS: Final = (
     "e2b_id_header", "e2b_port_header", "agent_id_header", "agent_namespace_header",
     "agent_port_header", "agent_uid_header", "agent_timeout_header",
@@ -57,6 +62,8 @@ def conflicts(settings: Settings) -> Iterator[Conflict]:
     yield from _headers(settings)
     yield from _schemes(settings)
     yield from _credentials(settings)
+    yield from _standby(settings)
+    yield from _replicas(settings)
 
 
 def _order(settings: Settings) -> Iterator[Conflict]:
@@ -133,3 +140,24 @@ def _browser_login(settings: Settings) -> Iterator[Conflict]:
     if not (settings.host_suffixes or settings.host_map):
         message = "browser_login needs host_suffixes or host_map: each sandbox a host of its own"
         yield Conflict(("browser_login", "host_suffixes"), message)
+
+
+def _standby(settings: Settings) -> Iterator[Conflict]:
+    if settings.idle_deployments_after < IDLE_DEPLOYMENTS_FLOOR:
+        floor = kind_of("idle_deployments_after").show(IDLE_DEPLOYMENTS_FLOOR)
+        message = f"idle_deployments_after must be at least {floor}"
+        yield Conflict(("idle_deployments_after",), message)
+    for name in ("idle_deployments", "observe_connections"):
+        if getattr(settings, name) and not settings.standby:
+            yield Conflict((name, "standby"), f"{name} has no effect: standby is false")
+    if settings.observe_connections and settings.observer_token_file is None:
+        message = "observe_connections needs observer_token_file"
+        yield Conflict(("observe_connections", "observer_token_file"), message)
+
+
+def _replicas(settings: Settings) -> Iterator[Conflict]:
+    if settings.lease_name is None:
+        return
+    for name in NEEDED_BY_REPLICAS:
+        if getattr(settings, name) is None:
+            yield Conflict(("lease_name", name), f"lease_name needs {name}")

@@ -30,6 +30,7 @@ def unreadable_files(settings: Settings) -> Iterator[Conflict]:
     """Find the files that are named but cannot be used."""
     readers = {
         "admin_token_file": read_secret,
+        "observer_token_file": read_secret,
         "scoped_token_keys_file": read_token_keys,
         "page_template_file": read_page_template,
     }

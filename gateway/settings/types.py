@@ -33,6 +33,9 @@ _SUFFIX = kinds.matching(kinds.HOSTNAME, "a DNS name such as sandboxes.example.c
 Suffixes = Annotated[tuple[str, ...], kinds.many(_SUFFIX)]
 Hosts = Annotated[dict[str, HostTarget], kinds.host_map()]
 Namespace = Annotated[str, kinds.matching(kinds.LABEL, "a namespace's name")]
+OptionalNamespace = Annotated[
+    str | None, kinds.optional(kinds.matching(kinds.LABEL, "a namespace's name"))
+]
 _NAMESPACE = kinds.matching(kinds.LABEL, "a namespace's name")
 Namespaces = Annotated[tuple[str, ...], kinds.many(_NAMESPACE)]
 Prefix = Annotated[str, kinds.matching(r"(/[A-Za-z0-9._~-]+)+", "a path such as /kruise")]

@@ -11,6 +11,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -98,6 +99,30 @@ class ClientFiles:
         return context
 
 
+@dataclass(frozen=True, slots=True)
+class PeerFiles:
+    """What we prove to other replicas, and they to us: that they hold the key of our certificate.
+
+    That is more than a name proves; so none is asked for, and the authority may be any.
+    """
+
+    pair: KeyPair
+
+    @property
+    def all(self) -> tuple[Path, ...]:
+        """The files to watch."""
+        return _present(self.pair.certificate, self.pair.key)
+
+    def context(self) -> ssl.SSLContext:
+        """Return a context for making connections; raise TlsFileError."""
+        context = _hardened(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+        context.check_hostname = False
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        _load_pair(context, self.pair)
+        context.load_verify_locations(cadata=_own(self.pair.certificate))
+        return context
+
+
 def _present(*files: Path | None) -> tuple[Path, ...]:
     return tuple(file for file in files if file is not None)
 
@@ -133,13 +158,21 @@ def _load_ca(context: ssl.SSLContext, file: Path) -> None:
 
 def certificate_end(file: Path) -> float:
     """Return when the first certificate of a chain ends (epoch seconds); raise TlsFileError."""
+    return min(one.not_valid_after_utc.timestamp() for one in _chain(file))
+
+
+def _own(file: Path) -> bytes:
+    """Return the certificate that a chain is for, in DER; raise TlsFileError."""
+    return _chain(file)[0].public_bytes(Encoding.DER)
+
+
+def _chain(file: Path) -> list[x509.Certificate]:
     try:
-        chain = x509.load_pem_x509_certificates(file.read_bytes())
+        return x509.load_pem_x509_certificates(file.read_bytes())
     except ValueError as error:
         raise TlsFileError(Part.CERTIFICATE, "it holds no certificate in PEM") from error
     except OSError as error:
         raise _unreadable(Part.CERTIFICATE, error) from error
-    return min(one.not_valid_after_utc.timestamp() for one in chain)
 
 
 def _unreadable(part: Part, error: OSError) -> TlsFileError:
@@ -155,7 +188,7 @@ class Context:
     newest: ssl.SSLContext
     end: float | None
 
-    def __init__(self, files: ServerFiles | ClientFiles) -> None:
+    def __init__(self, files: ServerFiles | ClientFiles | PeerFiles) -> None:
         self._files = files
 
     def reload(self) -> None:

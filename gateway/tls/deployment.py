@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gateway.tls.client import TlsClient
-from gateway.tls.contexts import ClientFiles, Context, ServerFiles
+from gateway.tls.contexts import ClientFiles, Context, PeerFiles, ServerFiles
 from gateway.tls.server import TlsServer, handshake_counter
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
@@ -30,7 +31,10 @@ class TlsConfig:
 
 
 class Tls:
-    """What the listeners and the pool speak TLS by; None: that listener speaks plain HTTP."""
+    """What the listeners and the pool speak TLS by; None: that listener speaks plain HTTP.
+
+    `peers` gives the context by which other replicas' admin listeners are spoken to.
+    """
 
     def __init__(self, config: TlsConfig, instruments: Instruments, watch: Watch) -> None:
         """Read the files, and read them again when `watch` calls back; raise TlsFileError."""
@@ -41,6 +45,7 @@ class Tls:
         self.data = self._server("data", config.data)
         self.admin = self._server("admin", config.admin)
         self.upstream = TlsClient(self._context("upstream", config.upstream))
+        self.peers = self._towards_peers(config.admin)
         instruments.gauges(
             "tls_certificate_seconds_left",
             "Seconds until a certificate of ours, or one of its chain, ends.",
@@ -53,7 +58,13 @@ class Tls:
             return None
         return TlsServer(self._context(name, files), self._ended, name, self._timeout)
 
-    def _context(self, name: str, files: ServerFiles | ClientFiles) -> Context:
+    def _towards_peers(self, own: ServerFiles | None) -> Callable[[], ssl.SSLContext] | None:
+        if own is None:
+            return None
+        context = self._context("peers", PeerFiles(own.pair))
+        return lambda: context.newest
+
+    def _context(self, name: str, files: ServerFiles | ClientFiles | PeerFiles) -> Context:
         context = self._contexts[name] = Context(files)
         if files.all:
             # Before they are read: a change between the two would never be seen.

@@ -39,6 +39,10 @@ def route(name: str, namespace: str = "team-a", dialect: str = "native", **field
     return Route(key=key, **(defaults | fields))
 
 
+async def unexplained(_: Route) -> Mapping[str, object]:
+    return {}
+
+
 @dataclass
 class Admin:
     """A server, what it shows, and a client."""
@@ -64,7 +68,7 @@ class Admin:
 async def serving(token: str | None = None, host: str = "127.0.0.1") -> AsyncIterator[Admin]:
     registry, instruments, readiness = Registry(), Instruments(), [READY]
 
-    def explained(one: Route) -> Mapping[str, object]:
+    async def explained(one: Route) -> Mapping[str, object]:
         if one.id == "boom":
             raise RuntimeError("a secret of the inside")
         return explain(one, None, Native(), NOW).as_json()
@@ -320,7 +324,7 @@ async def test_with_a_token_only_its_holder_gets_in() -> None:
 
 async def test_a_replaced_token_is_the_only_one_from_then_on() -> None:
     config = AdminConfig("127.0.0.1", 0, "hunter2")
-    server = AdminServer(config, Instruments(), Registry(), lambda: READY, lambda _: {})
+    server = AdminServer(config, Instruments(), Registry(), lambda: READY, unexplained)
     _, port = await server.start()
     try:
         async with aiohttp.ClientSession() as session:
@@ -413,7 +417,7 @@ async def test_an_address_that_is_taken_is_an_error_and_leaves_nothing_behind() 
             Instruments(),
             Registry(),
             lambda: READY,
-            lambda _: {},
+            unexplained,
         )
         with pytest.raises(OSError, match=r"[Aa]ddress already in use"):
             await other.start()
@@ -422,7 +426,7 @@ async def test_an_address_that_is_taken_is_an_error_and_leaves_nothing_behind() 
 
 async def test_after_the_stop_nothing_listens_and_a_second_stop_is_nothing() -> None:
     server = AdminServer(
-        AdminConfig("127.0.0.1", 0), Instruments(), Registry(), lambda: READY, lambda _: {}
+        AdminConfig("127.0.0.1", 0), Instruments(), Registry(), lambda: READY, unexplained
     )
     host, port = await server.start()
     await server.stop()

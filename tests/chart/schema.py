@@ -10,10 +10,14 @@ import json
 import sys
 from enum import Enum
 from pathlib import Path
-from typing import Any, Final, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Final, get_args, get_origin
 
 from gateway.settings import types
-from gateway.settings.model import GROUPS, NAMES, Group, Settings, kind_of
+from gateway.settings.kinds import LABEL
+from gateway.settings.model import GROUPS, NAMES, Settings, kind_of
+
+if TYPE_CHECKING:
+    from gateway.settings.group import Group
 
 CHART: Final = Path(__file__).parents[2] / "charts" / "sandbox-gateway"
 FILE: Final = CHART / "values.schema.json"
@@ -21,6 +25,11 @@ FILE: Final = CHART / "values.schema.json"
 Shape = dict[str, Any]
 
 _DURATION: Final = {"type": "string", "pattern": r"^([0-9]+(\.[0-9]*)?(ns|us|µs|ms|s|m|h))+$"}
+#: From 1 to 65535, at the end of an address.
+_PORT: Final = (
+    ":([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])$"
+)
+_NAMESPACE: Final = {"type": "string", "pattern": f"^{LABEL}$"}
 _SIZE: Final = {"type": ["integer", "string"], "minimum": 0, "pattern": "^[0-9]+ *([KMG]i)?B?$"}
 
 
@@ -38,14 +47,21 @@ _SHAPES: Final[dict[object, Shape]] = {
     _kind(types.CountOrZero): {"type": "integer", "minimum": 0, "maximum": 10_000_000},
     _kind(types.Port): {"type": "integer", "minimum": 1, "maximum": 65535},
     _kind(types.Rate): {"type": "number", "exclusiveMinimum": 0},
-    _kind(types.Listen): {"type": "string", "pattern": ":[1-9][0-9]{0,4}$"},
+    _kind(types.Listen): {"type": "string", "pattern": _PORT},
+    _kind(types.Namespaces): {"type": "array", "items": _NAMESPACE, "uniqueItems": True},
     _kind(types.Place): {"type": "string", "pattern": "^https?://"},
 }
 
 _TYPES: Final[dict[object, str]] = {bool: "boolean", int: "integer", float: "number"}
 
-#: The chart mounts files and sets their paths; in a pod the cluster is the pod's own.
-_BY_THE_CHART: Final = frozenset({"kubeconfig", "kube_context"}) | {
+#: In a pod the cluster is the pod's own; the replicas are those of the release; whether there are
+#: observers is a value of its own.
+NO_VALUES: Final = frozenset({
+    "kubeconfig", "kube_context", "lease_name", "pod_name", "pod_namespace", "peer_selector",
+    "observe_connections",
+})  # fmt: skip
+#: The chart mounts files and sets their paths.
+_BY_THE_CHART: Final = NO_VALUES | {
     name for name in NAMES if kind_of(name) in (_kind(types.File), _kind(types.SecretFile))
 }
 
@@ -72,7 +88,8 @@ def _shape(name: str) -> Shape:
 def _shape_of_type(annotation: Any) -> Shape:
     """Lists and maps are YAML's own: their comma-separated text is for the environment."""
     if get_origin(annotation) is tuple:
-        return {"type": "array", "items": _shape_of_type(get_args(annotation)[0])}
+        items = _shape_of_type(get_args(annotation)[0])
+        return {"type": "array", "items": items, "uniqueItems": True}
     if get_origin(annotation) is dict:
         return {"type": "object", "additionalProperties": {"type": "string"}}
     if isinstance(annotation, type) and issubclass(annotation, Enum):

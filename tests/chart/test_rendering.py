@@ -13,19 +13,24 @@ import pytest
 import trustme
 import yaml
 
+from gateway.cli.observe import observe
 from gateway.settings import load
 from gateway.settings.model import shown_default
 from tests.chart.helm import NAME, NAMESPACE, Helm, HelmFailed, Object, of_kind, only
 from tests.chart.schema import CHART
-from tests.chart.values import EVERYTHING, MATRIX, TLS, merged, minimal
+from tests.chart.values import EVERYTHING, MATRIX, OBSERVED, STANDBY, TLS, merged, minimal
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from gateway.settings.model import Settings
 
 #: The oldest that the chart says it runs on, and the newest there is a schema of.
 KUBERNETES = ("1.30", "1.37")
 #: Served by others than Kubernetes itself, so that there is no schema of them here.
 FOREIGN = {"HTTPRoute", "ServiceMonitor", "PrometheusRule"}
+#: What Kubernetes calls the gateway's pod.
+POD = "gw-sandbox-gateway-5d4f8-x2x7k"
 
 every_case = pytest.mark.parametrize("values", MATRIX.values(), ids=list(MATRIX))
 
@@ -60,9 +65,10 @@ def test_every_object_is_valid_to_kubernetes(helm: Helm, values: dict[str, Any])
 def test_all_kinds_are_rendered_by_one_case_or_another(helm: Helm) -> None:
     found = {one["kind"] for values in MATRIX.values() for one in helm.objects(values)}
     assert found == FOREIGN | {
-        "ClusterRole", "ClusterRoleBinding", "ConfigMap", "Deployment", "HorizontalPodAutoscaler",
-        "Ingress", "NetworkPolicy", "PodDisruptionBudget", "Role", "RoleBinding", "Service",
-        "ServiceAccount", "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding",
+        "ClusterRole", "ClusterRoleBinding", "ConfigMap", "DaemonSet", "Deployment",
+        "HorizontalPodAutoscaler", "Ingress", "NetworkPolicy", "PodDisruptionBudget", "Role",
+        "RoleBinding", "Service", "ServiceAccount", "ValidatingAdmissionPolicy",
+        "ValidatingAdmissionPolicyBinding",
     }  # fmt: skip
 
 
@@ -72,7 +78,10 @@ def test_all_kinds_are_rendered_by_one_case_or_another(helm: Helm) -> None:
 def variables_of(objects: list[Object]) -> dict[str, str]:
     """Return the environment of the gateway's container, less what comes from secrets."""
     found = pod_of(objects)["containers"][0]["env"]
-    return {one["name"]: one["value"] for one in found if "value" in one}
+    told = {one["name"]: one["value"] for one in found if "value" in one}
+    asked = {one["name"]: one["valueFrom"].get("fieldRef") for one in found if "valueFrom" in one}
+    fields = {"metadata.name": POD}
+    return told | {name: fields[ref["fieldPath"]] for name, ref in asked.items() if ref}
 
 
 def mounted(objects: list[Object], root: Path) -> None:
@@ -95,13 +104,20 @@ def mounted(objects: list[Object], root: Path) -> None:
             (directory / item["path"]).write_text(contents[item["key"]])
 
 
+def loaded(objects: list[Object], root: Path) -> Settings:
+    """Return what the gateway makes of its file, which is below `root`, and its environment."""
+    told = variables_of(objects)
+    own = {name: value for name, value in told.items() if name.startswith("SBXGW_")}
+    return load(own | {"SBXGW_CONFIG": f"{root}{told['SBXGW_CONFIG']}"})
+
+
 @every_case
 def test_the_gateway_takes_the_settings_and_finds_their_files(
     helm: Helm, values: dict[str, Any], tmp_path: Path
 ) -> None:
     objects = helm.objects(values)
     mounted(objects, tmp_path)
-    settings = load({"SBXGW_CONFIG": f"{tmp_path}{variables_of(objects)['SBXGW_CONFIG']}"})
+    settings = loaded(objects, tmp_path)
     wanted = values["settings"]
     assert settings.auth_mode.value == wanted["auth_mode"]
     assert list(settings.namespaces) == wanted.get("namespaces", [])
@@ -115,6 +131,7 @@ def test_what_the_chart_sets_by_itself_are_the_gateways_own_defaults() -> None:
     loaded = load({"SBXGW_AUTH_MODE": "none"})
     for name in ("data_listen", "admin_listen", "drain_delay", "drain_timeout"):
         assert written.pop(name) == shown_default(name)
+    assert written.pop("standby") is loaded.standby is False
     assert written.pop("namespaces") == list(loaded.namespaces)
     assert written.pop("dialects") == [one.value for one in loaded.dialects]
     assert not written
@@ -147,7 +164,7 @@ def test_no_secret_is_in_what_is_rendered(helm: Helm) -> None:
 
 def test_files_are_mounted_whole_so_that_their_changes_are_seen(helm: Helm) -> None:
     mounts = pod_of(helm.objects(EVERYTHING))["containers"][0]["volumeMounts"]
-    assert len(mounts) == 9
+    assert len(mounts) == 10
     assert all(one["readOnly"] and "subPath" not in one for one in mounts)
 
 
@@ -254,11 +271,28 @@ def test_without_peers_nobody_reaches_the_admin_port(helm: Helm) -> None:
     closed = merged(minimal(), {"networkPolicy": {"enabled": True}})
     (ingress,) = only(helm.objects(closed), "NetworkPolicy")["spec"]["ingress"]
     assert ingress == {"ports": [{"port": "data"}]}
-    data, admin = only(helm.objects(EVERYTHING), "NetworkPolicy")["spec"]["ingress"]
+    data, admin, _ = only(helm.objects(EVERYTHING), "NetworkPolicy")["spec"]["ingress"]
     assert data["ports"] == [{"port": "data"}]
     assert data["from"] == EVERYTHING["networkPolicy"]["dataFrom"]
     assert admin["ports"] == [{"port": "admin"}]
     assert admin["from"] == EVERYTHING["networkPolicy"]["adminFrom"]
+
+
+def test_replicas_reach_each_other_where_they_put_sandboxes_to_sleep(helm: Helm) -> None:
+    objects = helm.objects(EVERYTHING)
+    labels = only(objects, "Deployment")["spec"]["template"]["metadata"]["labels"].items()
+    policy = only(objects, "NetworkPolicy")["spec"]
+    for rules, side in ((policy["ingress"], "from"), (policy["egress"], "to")):
+        peers = [rule[side] for rule in rules if rule.get("ports") == [{"port": "admin"}]]
+        ((peer,),) = [one for one in peers if "podSelector" in one[0]]
+        # Without a namespaceSelector these are the pods of its own namespace.
+        assert peer.keys() == {"podSelector"}
+        assert peer["podSelector"]["matchLabels"].items() <= labels
+    awake = merged(minimal(), {"networkPolicy": {"enabled": True}})
+    rules = only(helm.objects(awake), "NetworkPolicy")["spec"]
+    assert {"port": "admin"} not in [
+        port for rule in rules["ingress"] + rules["egress"] for port in rule.get("ports", [])
+    ]
 
 
 def test_only_the_gateway_is_let_through_to_sandboxes(helm: Helm) -> None:
@@ -273,6 +307,96 @@ def test_only_the_gateway_is_let_through_to_sandboxes(helm: Helm) -> None:
         assert peer["podSelector"]["matchLabels"].items() <= labels
 
 
+# ---- sleep --------------------------------------------------------------------------------------
+
+
+def observer_of(objects: list[Object]) -> Object:
+    template: Object = only(objects, "DaemonSet", f"{NAME}-observer")["spec"]["template"]
+    return template
+
+
+@pytest.mark.parametrize("values", [STANDBY, EVERYTHING], ids=["by default", "everything"])
+def test_replicas_know_their_lease_themselves_and_each_other(
+    helm: Helm, values: dict[str, Any], tmp_path: Path
+) -> None:
+    objects = helm.objects(values)
+    mounted(objects, tmp_path)
+    settings = loaded(objects, tmp_path)
+    assert settings.standby
+    assert (settings.lease_name, settings.pod_name) == (NAME, POD)
+    assert settings.pod_namespace == NAMESPACE
+    assert settings.peer_selector is not None
+    selected = dict(part.split("=") for part in settings.peer_selector.split(",")).items()
+    assert selected <= only(objects, "Deployment")["spec"]["template"]["metadata"]["labels"].items()
+    for other in of_kind(objects, "DaemonSet"):
+        assert not selected <= other["spec"]["template"]["metadata"]["labels"].items()
+
+
+def test_a_gateway_that_puts_nothing_to_sleep_is_told_of_no_replicas(helm: Helm) -> None:
+    objects = helm.objects(minimal())
+    assert "lease_name" not in settings_of(objects)
+    assert "SBXGW_POD_NAME" not in variables_of(objects)
+
+
+def test_connections_count_where_there_are_observers(helm: Helm, tmp_path: Path) -> None:
+    for values, wanted in ((OBSERVED, True), (STANDBY, False)):
+        objects, root = helm.objects(values), tmp_path / str(wanted)
+        mounted(objects, root)
+        settings = loaded(objects, root)
+        assert settings.observe_connections is wanted
+        assert (settings.observer_token_file is not None) is wanted
+        assert bool(of_kind(objects, "DaemonSet")) is wanted
+
+
+def test_an_observer_may_watch_the_network_of_its_node_and_nothing_else(helm: Helm) -> None:
+    pod = observer_of(helm.objects(EVERYTHING))["spec"]
+    (container,) = pod["containers"]
+    assert container["securityContext"] == {
+        "runAsUser": 0, "runAsGroup": 0,
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"], "add": ["NET_ADMIN"]},
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }  # fmt: skip
+    assert (pod["hostNetwork"], pod["dnsPolicy"]) == (True, "ClusterFirstWithHostNet")
+    assert not {"hostPID", "hostIPC"} & pod.keys()
+    assert pod["automountServiceAccountToken"] is False
+    assert "ports" not in container
+    assert {volume.keys() & {"secret", "configMap"} != set() for volume in pod["volumes"]} == {True}
+    assert all(one["readOnly"] for one in container["volumeMounts"])
+
+
+@pytest.mark.parametrize(("values", "scheme"), [(OBSERVED, "http"), (EVERYTHING, "https")])
+def test_observers_find_every_replica(helm: Helm, values: dict[str, Any], scheme: str) -> None:
+    objects = helm.objects(values)
+    pod = observer_of(objects)["spec"]
+    (container,) = pod["containers"]
+    command, *options = container["args"]
+    assert command == "observe"
+    known = {one: param for param in observe.params for one in param.opts}
+    given = dict(option.split("=", 1) for option in options)
+    assert given.keys() <= known.keys()
+    assert known["--node"].envvar == "NODE_NAME"
+    told = {name.removeprefix("--"): value for name, value in given.items()}
+    admin = only(objects, "Service", f"{NAME}-admin")
+    (port,) = admin["spec"]["ports"]
+    assert told.pop("gateway") == f"{scheme}://{NAME}-admin.{NAMESPACE}.svc:{port['port']}"
+    # One that is not ready yet has to know what is used before it is asked.
+    assert admin["spec"]["publishNotReadyAddresses"] is True
+    places = {one["name"]: one["mountPath"] for one in container["volumeMounts"]}
+    files = {
+        f"{places[volume['name']]}/{item['path']}": volume
+        for volume in pod["volumes"]
+        for item in (volume.get("secret") or volume["configMap"])["items"]
+    }
+    assert files[told.pop("token-file")]["secret"]["secretName"] == "observers"
+    if scheme == "https":
+        assert files[told.pop("ca-file")]["configMap"]["name"] == "admin-ca"
+    assert told == {"log-format": "json"}
+    asked = {one["name"]: one["valueFrom"]["fieldRef"]["fieldPath"] for one in container["env"]}
+    assert asked == {"NODE_NAME": "spec.nodeName"}
+
+
 # ---- the package --------------------------------------------------------------------------------
 
 
@@ -285,12 +409,23 @@ def test_it_can_be_packaged_with_its_crd(helm: Helm, tmp_path: Path) -> None:
     assert "dashboards/sandbox-gateway.json" in names
 
 
-def test_the_notes_name_the_next_commands(helm: Helm) -> None:
-    values = helm.file(minimal())
+def notes_of(helm: Helm, values: dict[str, Any]) -> str:
+    file = helm.file(values)
     printed = helm.run(
-        "install", "gw", CHART, "--namespace", "edge", "--values", values, "--dry-run=client"
+        "install", "gw", CHART, "--namespace", "edge", "--values", file, "--dry-run=client"
     )
-    notes = printed.partition("NOTES:")[2]
+    return printed.partition("NOTES:")[2]
+
+
+def test_the_notes_name_the_next_commands(helm: Helm) -> None:
+    notes = notes_of(helm, minimal())
     assert "auth_mode access-token" in notes
     assert f"kubectl -n edge rollout status deployment/{NAME}" in notes
     assert "curl -i" in notes
+    assert "sleep" not in notes
+
+
+def test_the_notes_say_what_sleep_and_observers_ask_for(helm: Helm) -> None:
+    notes = notes_of(helm, OBSERVED)
+    assert "puts idle sandboxes to sleep" in notes
+    assert "edge must admit them (Pod Security: privileged)" in notes

@@ -11,8 +11,8 @@ import pytest
 
 from gateway.settings.model import NAMES, Settings, effective, kind_of
 from tests.chart.helm import Helm, HelmFailed
-from tests.chart.schema import FILE, inserted, settings_schema
-from tests.chart.values import MATRIX, merged, minimal
+from tests.chart.schema import FILE, NO_VALUES, inserted, settings_schema
+from tests.chart.values import MATRIX, OBSERVED, STANDBY, merged, minimal
 
 
 def test_the_schema_is_that_of_the_settings() -> None:
@@ -23,7 +23,7 @@ def test_the_schema_is_that_of_the_settings() -> None:
 def test_every_setting_can_be_given_unless_the_chart_sets_it() -> None:
     left_out = set(NAMES) - settings_schema()["properties"].keys()
     files = {name for name in NAMES if name.endswith("_file")}
-    assert left_out == files | {"kubeconfig", "kube_context"}
+    assert left_out == files | NO_VALUES
 
 
 @pytest.mark.parametrize("name", settings_schema()["properties"])
@@ -61,6 +61,14 @@ def readings(text: str) -> list[object]:
         ({"settings": {"tls_key_file": "/key"}}, "tls_key_file"),
         ({"settings": {"kubeconfig": "/kubeconfig"}}, "kubeconfig"),
         ({"settings": {"jwt_jwks": "/keys"}}, "/settings/jwt_jwks"),
+        ({"settings": {"peer_selector": "app=gateway"}}, "peer_selector"),
+        ({"settings": {"dialects": ["native", "native"]}}, "/settings/dialects"),
+        ({"settings": {"namespaces": ["a", "a"]}}, "/settings/namespaces"),
+        ({"settings": {"namespaces": ["Team-A"]}}, "/settings/namespaces/0"),
+        ({"settings": {"namespaces": [""]}}, "/settings/namespaces/0"),
+        ({"settings": {"data_listen": "0.0.0.0:65536"}}, "/settings/data_listen"),
+        ({"sandboxNetworkPolicy": {"namespaces": ["a", "a"]}}, "/sandboxNetworkPolicy/namespaces"),
+        ({"observer": {"ca": {"secret": "a"}}}, "/observer/ca"),
         ({"replica": 3}, "replica"),
         ({"files": {"adminToken": {"token": "my-secret"}}}, "/files/adminToken"),
         ({"image": {"digest": "sha256:abc"}}, "/image/digest"),
@@ -82,6 +90,24 @@ def test_helm_refuses_and_names(helm: Helm, more: dict[str, Any], culprit: str) 
         (
             merged(minimal(), {"sandboxNetworkPolicy": {"enabled": True}}),
             "sandboxNetworkPolicy.namespaces",
+        ),
+        (
+            minimal(data_listen="0.0.0.0:8080", admin_listen="127.0.0.1:8080"),
+            "data_listen and settings.admin_listen need ports of their own",
+        ),
+        (
+            merged(minimal(), {"autoscaling": {"enabled": True, "minReplicas": 11}}),
+            "minReplicas is 11, over maxReplicas, which is 10",
+        ),
+        (minimal(standby=True), "settings.standby needs files.adminToken"),
+        (merged(minimal(), {"observer": {"enabled": True}}), "settings.standby is false"),
+        (
+            merged(STANDBY, {"observer": {"enabled": True}}),
+            "observer.enabled needs files.observerToken",
+        ),
+        (
+            merged(OBSERVED, {"networkPolicy": {"enabled": True}}),
+            "observer.enabled needs networkPolicy.adminFrom",
         ),
         (
             merged(MATRIX["jwt by URL"], {"files": {"jwks": {"configMap": "keys"}}}),

@@ -33,6 +33,12 @@ TLS: Final[dict[str, Any]] = {
     "upstreamCa": {"configMap": "sandbox-ca"},
 }
 
+STANDBY: Final = merged(minimal(standby=True), {"files": {"adminToken": {"secret": "admin"}}})
+OBSERVED: Final = merged(
+    STANDBY,
+    {"files": {"observerToken": {"secret": "observers"}}, "observer": {"enabled": True}},
+)
+
 EVERYTHING: Final = merged(
     minimal(
         auth_mode="jwt",
@@ -48,6 +54,8 @@ EVERYTHING: Final = merged(
         max_body_bytes=0,
         drain_delay="1500ms",
         drain_timeout="1h0m2s",
+        standby=True,
+        idle_deployments=True,
     ),
     {
         "image": {"digest": "sha256:" + "0a" * 32},
@@ -55,12 +63,14 @@ EVERYTHING: Final = merged(
         "files": TLS
         | {
             "adminToken": {"secret": "admin"},
+            "observerToken": {"secret": "observers"},
             "traceHeaders": {"secret": "collector"},
             "jwks": {"configMap": "keys"},
             "ca": {"configMap": "authorities", "key": "all.crt"},
             "pageTemplate": {"configMap": "page"},
         },
         "autoscaling": {"enabled": True},
+        "observer": {"enabled": True, "ca": {"configMap": "admin-ca"}},
         "nodeSelector": {"kubernetes.io/os": "linux"},
         "tolerations": [{"key": "edge", "operator": "Exists"}],
         "affinity": {"nodeAffinity": {}},
@@ -109,6 +119,8 @@ MATRIX: Final[dict[str, Values]] = {
         auth_mode="jwt", jwt_issuer="https://a.example.com", jwt_jwks="https://a.example.com/keys"
     ),
     "nobody is asked who they are": minimal(auth_mode="none"),
+    "idle sandboxes sleep": STANDBY,
+    "connections are observed": OBSERVED,
     "IPv6": minimal(data_listen="[::]:9000", admin_listen="[::]:9001"),
     **{
         f"{one.value} in {len(namespaces) or 'all'} namespaces": minimal(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,6 +13,10 @@ from hypothesis import HealthCheck, settings
 from gateway.cluster.client import KubeClient
 from gateway.cluster.cluster import Cluster
 from gateway.cluster.config import ClusterConfig
+from gateway.cluster.intake import Intake
+from gateway.cluster.metrics import ClusterCounters
+from gateway.cluster.writer import SandboxWriter
+from gateway.dialects.kruise import Kruise
 from gateway.dialects.native import Native
 from gateway.sandbox.registry import Registry
 from gateway.telemetry.instruments import Instruments
@@ -75,6 +80,23 @@ def registry() -> Registry:
 @pytest.fixture
 def instruments() -> Instruments:
     return Instruments()
+
+
+@pytest.fixture
+def counters(instruments: Instruments) -> ClusterCounters:
+    return ClusterCounters(instruments)
+
+
+@pytest.fixture
+async def writer(
+    client: KubeClient, registry: Registry, counters: ClusterCounters
+) -> AsyncIterator[SandboxWriter]:
+    intakes = {one.name: Intake(one, registry, counters) for one in (Native(), Kruise())}
+    made = SandboxWriter(client, intakes, time.time, counters)
+    try:
+        yield made
+    finally:
+        await made.close()
 
 
 @pytest.fixture

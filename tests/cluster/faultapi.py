@@ -14,6 +14,7 @@ from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import json_merge_patch
 from aiohttp import web
 
 if TYPE_CHECKING:
@@ -258,7 +259,11 @@ class FaultApi:
         change = json.loads(await request.read())
         if change["metadata"]["resourceVersion"] != raw["metadata"]["resourceVersion"]:
             return failure(409)
-        return web.json_response(await self.put(name, namespace, spec=change["spec"]))
+        changed = json_merge_patch.merge(deepcopy(raw), change)
+        self._record("MODIFIED", changed)
+        self.objects[namespace, name] = changed
+        await self.notify()
+        return web.json_response(changed)
 
 
 @asynccontextmanager
@@ -311,6 +316,30 @@ def watches(*chunks: bytes, then: str = "end") -> Reply:
         return response
 
     return reply
+
+
+class Gate:
+    """Holds a reply back until told, then gives the usual one."""
+
+    def __init__(self) -> None:
+        self.reached = asyncio.Event()
+        self.open = asyncio.Event()
+
+    async def patch(self, api: FaultApi, request: web.Request) -> web.StreamResponse:
+        self.reached.set()
+        await self.open.wait()
+        return await api.patch(request)
+
+
+async def applies_and_resets(api: FaultApi, request: web.Request) -> web.StreamResponse:
+    """Do it, and lose the answer."""
+    await api.patch(request)
+    return await resets(api, request)
+
+
+def events(api: FaultApi) -> list[RawObject]:
+    """Return the Events that were written."""
+    return [json.loads(one.body) for one in api.seen if one.kind == CREATE]
 
 
 async def hangs(api: FaultApi, request: web.Request) -> web.StreamResponse:

@@ -330,6 +330,24 @@ async def test_a_refused_token_that_was_replaced_meanwhile_costs_no_request(
         await client.list_page(EVERYWHERE, None)
 
 
+async def test_a_bounded_write_is_not_sent_again_with_the_time_of_the_first(
+    api: FaultApi, configure: Configure, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.cluster.credentials.REJECTED_PERIOD", 0.0)
+    raw = await api.put("a")
+    patch = {"spec": {}, "metadata": {"resourceVersion": raw["metadata"]["resourceVersion"]}}
+    token_file = tmp_path / "token"
+    token_file.write_text("first\n")
+    api.token = "second"
+    path = api.kubeconfig(tmp_path / "rotating", tokenFile=str(token_file))
+    async with KubeClient.connect(configure(kubeconfig=path)) as client:
+        token_file.write_text("second\n")
+        with pytest.raises(AccessDenied):
+            await client.merge_patch(RESOURCE, "team-a", "a", patch, 5.0)
+        assert [one.query for one in api.seen] == [{"timeout": "5s"}]
+        await client.merge_patch(RESOURCE, "team-a", "a", patch, 5.0)
+
+
 async def test_an_unknown_path_says_nothing_of_an_object(api: FaultApi, client: KubeClient) -> None:
     unknown = answers(b"404 page not found\n", 404)
     api.queue(GET, unknown)

@@ -43,6 +43,17 @@ async def test_before_the_first_list_it_is_neither_synced_nor_stale(
         assert not cluster.stale
 
 
+async def test_nothing_is_listed_before_its_time(
+    api: FaultApi, watch: Watch, registry: Registry
+) -> None:
+    await api.put("a")
+    async with watch(begin_after=0.3) as cluster:
+        began = asyncio.get_running_loop().time()
+        await cluster.wait_synced()
+        assert asyncio.get_running_loop().time() - began >= 0.29
+        assert len(registry) == 1
+
+
 async def test_what_it_knows_is_shown_as_metrics(
     api: FaultApi, watch: Watch, instruments: Instruments
 ) -> None:

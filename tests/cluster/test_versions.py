@@ -109,7 +109,7 @@ async def test_a_sandbox_is_woken_and_paused_in_the_version_that_is_served(
         assert registry.by_name("team-a", "a").state is State.PAUSED
         key, uid = Key("agent-sandbox", "team-a", "a"), raw["metadata"]["uid"]
         assert (await cluster.writer.wake(key, uid)).state is State.RESUMING
-        assert (await cluster.writer.pause(key, uid)).state is State.PAUSED
+        assert (await cluster.writer.sleep(key, uid, lambda _: True, 5.0)).state is State.PAUSED
     sent = [json.loads(one.body)["spec"] for one in api.seen if one.kind == PATCH]
     assert sent == list(reversed(SPECS[version]))
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from gateway.cluster.events import BURST, TokenBucket
 from gateway.cluster.intake import Intake
-from gateway.cluster.metrics import ClusterCounters
+from gateway.cluster.marks import PIN
 from gateway.cluster.writer import SandboxWriter
-from gateway.dialects.kruise import Kruise
 from gateway.dialects.native import Native
 from gateway.sandbox.errors import (
     AccessDenied,
@@ -29,58 +29,23 @@ from gateway.sandbox.errors import (
 from gateway.sandbox.model import Key, State
 
 from .conftest import eventually
-from .faultapi import CREATE, GET, PATCH, answers, fails, hangs
+from .faultapi import CREATE, GET, PATCH, Gate, answers, events, fails, hangs
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from gateway.cluster.client import KubeClient
+    from gateway.cluster.metrics import ClusterCounters
     from gateway.dialects.base import Patch, RawObject
     from gateway.sandbox.registry import Registry
-    from gateway.telemetry.instruments import Instruments
 
     from .faultapi import FaultApi, Reply
 
 KEY = Key("native", "team-a", "a")
-
-
-@pytest.fixture
-def counters(instruments: Instruments) -> ClusterCounters:
-    return ClusterCounters(instruments)
-
-
-@pytest.fixture
-async def writer(
-    client: KubeClient, registry: Registry, counters: ClusterCounters
-) -> AsyncIterator[SandboxWriter]:
-    intakes = {one.name: Intake(one, registry, counters) for one in (Native(), Kruise())}
-    made = SandboxWriter(client, intakes, time.time, counters)
-    try:
-        yield made
-    finally:
-        await made.close()
+NOW = 1_795_342_830.0
 
 
 async def asleep(api: FaultApi, **changes: Any) -> str:
     raw = await api.put("a", **changes)
     return str(raw["metadata"]["uid"])
-
-
-def events(api: FaultApi) -> list[dict[str, Any]]:
-    return [json.loads(one.body) for one in api.seen if one.kind == CREATE]
-
-
-class Gate:
-    """Holds a reply back until told, then gives the usual one."""
-
-    def __init__(self) -> None:
-        self.reached = asyncio.Event()
-        self.open = asyncio.Event()
-
-    async def patch(self, server: FaultApi, request: Any) -> Any:
-        self.reached.set()
-        await self.open.wait()
-        return await server.patch(request)
 
 
 async def test_a_wake_writes_with_the_version_that_was_judged(
@@ -107,16 +72,6 @@ async def test_a_wake_of_what_is_asked_for_already_writes_nothing(
     assert route.state is State.RESUMING
     assert api.count(PATCH) == 0
     assert counters.writes.counts == {("wake", "nothing_to_do"): 1}
-
-
-async def test_a_pause_asks_for_paused(api: FaultApi, writer: SandboxWriter) -> None:
-    running = {"phase": "Running", "podIP": "10.0.0.1"}
-    uid = await asleep(api, spec={"desiredState": "Running"}, status=running)
-    route = await writer.pause(KEY, uid)
-    assert route.state is State.PAUSING
-    assert await writer.pause(KEY, uid) == route
-    assert api.count(PATCH) == 1
-    assert events(api) == []
 
 
 async def test_a_read_enters_what_it_learns(
@@ -161,7 +116,13 @@ async def test_another_sandbox_of_the_same_name_is_neither_read_nor_woken(
     uid = await asleep(api)
     api.discard("a")
     await asleep(api)
-    for verb in (writer.wake, writer.pause, writer.read):
+    for verb in (
+        writer.wake,
+        writer.read,
+        partial(writer.postpone, used_at=NOW),
+        partial(writer.sleep, may=lambda _: True, within=5.0),
+        partial(writer.annotate, changes=PIN),
+    ):
         with pytest.raises(ObjectGone):
             await verb(KEY, uid)
     assert api.count(PATCH) == 0
@@ -244,6 +205,9 @@ class NoCalendar(Native):
 
     standby_patch = wake_patch
 
+    def postpone_patch(self, raw: RawObject, now: float) -> None:
+        raise OverflowError
+
 
 async def test_a_mistake_in_making_a_patch_is_a_write_that_cannot_be(
     api: FaultApi, client: KubeClient, registry: Registry, counters: ClusterCounters
@@ -251,7 +215,11 @@ async def test_a_mistake_in_making_a_patch_is_a_write_that_cannot_be(
     uid = await asleep(api)
     intake = Intake(NoCalendar(), registry, counters)
     writer = SandboxWriter(client, {"native": intake}, time.time, counters)
-    for verb in (writer.wake, writer.pause):
+    for verb in (
+        writer.wake,
+        partial(writer.postpone, used_at=NOW),
+        partial(writer.sleep, may=lambda _: True, within=5.0),
+    ):
         with pytest.raises(InvalidWrite):
             await verb(KEY, uid)
     await writer.close()
@@ -310,12 +278,12 @@ async def test_a_write_that_all_have_left_is_finished_before_closing(
         await writer.wake(KEY, uid)
 
 
-async def test_a_wake_waits_for_a_pause_that_has_begun_and_then_has_its_way(
+async def test_a_wake_waits_for_a_standby_that_has_begun_and_then_has_its_way(
     api: FaultApi, writer: SandboxWriter
 ) -> None:
     uid, gate = await asleep(api, spec={"desiredState": "Running"}), Gate()
     api.queue(PATCH, gate.patch)
-    pausing = asyncio.create_task(writer.pause(KEY, uid))
+    pausing = asyncio.create_task(writer.sleep(KEY, uid, lambda _: True, 5.0))
     await gate.reached.wait()
     waking = asyncio.create_task(writer.wake(KEY, uid))
     joined = asyncio.create_task(writer.wake(KEY, uid))
@@ -328,7 +296,7 @@ async def test_a_wake_waits_for_a_pause_that_has_begun_and_then_has_its_way(
     assert api.objects["team-a", "a"]["spec"]["desiredState"] == "Running"
 
 
-async def test_a_pause_that_comes_while_a_wake_is_under_way_is_refused(
+async def test_a_standby_that_comes_while_a_wake_is_under_way_is_refused(
     api: FaultApi, writer: SandboxWriter
 ) -> None:
     uid, gate = await asleep(api), Gate()
@@ -336,7 +304,7 @@ async def test_a_pause_that_comes_while_a_wake_is_under_way_is_refused(
     waking = asyncio.create_task(writer.wake(KEY, uid))
     await gate.reached.wait()
     with pytest.raises(Conflict):
-        await writer.pause(KEY, uid)
+        await writer.sleep(KEY, uid, lambda _: True, 5.0)
     gate.open.set()
     await waking
 

@@ -20,6 +20,9 @@ from gateway.proxy.limits import SPECIAL, RequestLimits
 from gateway.proxy.plane import DataPlane, PlaneConfig
 from gateway.proxy.reach import ReachConfig
 from gateway.proxy.target import TargetConfig
+from gateway.proxy.uses import CountConfig
+from gateway.replicas.gate import Gate
+from gateway.sandbox.activity import Activity
 from gateway.sandbox.model import State
 from gateway.sandbox.registry import Registry
 from gateway.telemetry.access_log import AccessLog
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
 
     from gateway.auth.authenticator import Authenticator
     from gateway.proxy.login import Login
+    from gateway.sandbox.model import Key
     from gateway.telemetry.tracing import Tracer
     from gateway.tls.deployment import Watch
     from gateway.wake.calls import SandboxWriter
@@ -92,6 +96,8 @@ class Gateway:
         tls: TlsConfig | None = None,
         watch: Watch = lambda *_: None,
         login: Login | None = None,
+        count: CountConfig | None = None,
+        gated: bool = True,
         **front: Any,
     ) -> None:
         self.registry = Registry() if registry is None else registry
@@ -115,6 +121,9 @@ class Gateway:
             max_idle=1000,
             dead_after=30.0,
         )
+        self.activity = Activity()
+        self.later = 0.0  # seconds by which the gate's clock is ahead
+        self.gate = self._gate()
         self._log = io.BytesIO()
         self._access_log = AccessLog(self._log, self.instruments)
         targets, authenticator = targets or TargetConfig(), authenticator or NoAuth()
@@ -127,6 +136,7 @@ class Gateway:
             targets,
             reach or ReachConfig(),
             ProxyConfig(timeouts or Timeouts(), preserve_host),
+            count or CountConfig(),
         )
         self.plane = DataPlane(
             config,
@@ -142,10 +152,31 @@ class Gateway:
             clock=time.time,
             login=login,
             tracer=spoken.tracer,
+            gate=self.gate if gated else None,
         )
         self.address = ("", 0)
         self.port = 0
         self.clients: list[Client] = []
+
+    def _gate(self) -> Gate:
+        """Return the gate before its sandboxes, which every request passes and is counted at."""
+        registry, loop = self.registry, asyncio.get_running_loop()
+
+        def clock() -> float:
+            return loop.time() + self.later
+
+        async def claim(key: Key, uid: str) -> None:
+            route = await self.sandboxes.read(key, uid)
+            if route.state is State.RUNNING:
+                route = self.sandboxes.change(key.name)
+            registry.apply(route)
+
+        gate = Gate(self.activity, registry, claim, clock)
+        registry.subscribe(
+            lambda before, after: self.activity.heed(before, after, clock(), time.time())
+        )
+        registry.subscribe(gate.heed)
+        return gate
 
     # ---- for tests
 
@@ -219,6 +250,7 @@ class Gateway:
             client.close()
         await eventually(lambda: self.plane.in_flight == 0, "requests are still under way")
         assert self.waiting == 0, "places to wait were not given back"
+        assert not any(usage.count for usage in self.activity), "uses were not given back"
         self.sandboxes.delete_all()
         await eventually(lambda: self.pool.open_connections == 0, "connections to sandboxes stand")
         await self.abort()

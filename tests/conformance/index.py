@@ -257,6 +257,21 @@ REQUIREMENTS: Final[Mapping[int, Requirement]] = {
         "auth/jwks, auth/key_store, auth/remembered",
     ),
     56: Requirement("Nothing of admin on the data port", OWN, "proxy/handler"),
+    57: Requirement(
+        "A request is one use of its sandbox until its last byte, however it ends",
+        OWN,
+        "proxy/uses, proxy/journal, sandbox/activity",
+    ),
+    58: Requirement(
+        "A request whose sandbox may be falling asleep waits, and wakes it: never 502",
+        OWN,
+        "replicas/gate, proxy/reach, proxy/handler",
+    ),
+    59: Requirement(
+        "What does not count keeps nothing awake; tunnels are told when their sandbox sleeps",
+        "RFC 6455 §5.5, §7.4",
+        "proxy/uses, proxy/websocket, proxy/plane",
+    ),
 }
 
 #: Tests that hold a requirement without having its number, by file.

@@ -94,6 +94,12 @@ def native_object() -> RawObject:
         "spec": {
             "desiredState": "Running",
             "wakeOnTraffic": {"enabled": True, "timeout": "90s"},
+            "standby": {
+                "enabled": True,
+                "idle_timeout": "5m",
+                "ignore_source_cidrs": ["10.0.0.0/8"],
+                "ignore_destination_ports": [9100],
+            },
             "shutdownTime": "2026-11-23T00:00:00Z",
             "ports": [8080, 9000],
             "process": {"port": 8080},
@@ -102,6 +108,7 @@ def native_object() -> RawObject:
             "phase": "Running",
             "podIP": "10.0.0.7",
             "podUID": "pod-1",
+            "nodeName": "node-1",
             "conditions": [
                 {
                     "type": "Ready",
@@ -132,6 +139,7 @@ def agent_object(version: str = "v1beta1") -> RawObject:
         "spec": wanted | {"shutdownTime": "2026-11-23T00:00:00Z"},
         "status": {
             "podIPs": ["10.0.0.7", "fd00::7"],
+            "nodeName": "node-1",
             "conditions": [
                 {
                     "type": "Suspended",

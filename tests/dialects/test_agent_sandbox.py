@@ -88,6 +88,7 @@ def test_a_sandbox_that_runs_becomes_this_route(version: str) -> None:
         credential=None,
         passes_access_token=False,
         problems=(),
+        node="node-1",
     )
 
 

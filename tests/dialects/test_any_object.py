@@ -51,7 +51,7 @@ def judge_safely(dialect: Dialect, raw: RawObject) -> None:
     with suppress(MalformedObject, NotResumable):
         dialect.check_resumable(raw, NOW)
     patches = []
-    for patch_of in (dialect.wake_patch, dialect.standby_patch):
+    for patch_of in (dialect.wake_patch, dialect.standby_patch, dialect.postpone_patch):
         with suppress(MalformedObject):
             patches.append(patch_of(raw, NOW))
     for patch in filter(None, patches):
@@ -63,6 +63,7 @@ def judge_safely(dialect: Dialect, raw: RawObject) -> None:
 
 def check_route(route: Route) -> None:
     assert (route.address is None) == (route.state is not State.RUNNING)
+    assert route.node is None or route.state is State.RUNNING
     assert route.key.namespace
     assert route.key.name
     assert route.uid
@@ -109,7 +110,7 @@ def test_no_whole_object_makes_judging_fail(sample: tuple[Dialect, RawObject], w
         dialect.route(whole)
     with suppress(MalformedObject, NotResumable):
         dialect.check_resumable(whole, NOW)
-    for patch_of in (dialect.wake_patch, dialect.standby_patch):
+    for patch_of in (dialect.wake_patch, dialect.standby_patch, dialect.postpone_patch):
         with suppress(MalformedObject):
             patch_of(whole, NOW)
 
@@ -133,6 +134,7 @@ STRICT: list[tuple[int, Path, tuple[object, ...]]] = [
     (0, ("status", "podInfo"), (1, "x", True, [])),
     (0, ("status", "podInfo", "podIP"), (1, "x", True, [], {})),
     (0, ("status", "podInfo", "podUID"), (1, True, [], {})),
+    (0, ("status", "podInfo", "nodeName"), (1, True, [], {})),
     (1, ("spec", "desiredState"), (1, True, [], {})),
     (1, ("spec", "wakeOnTraffic"), (1, "x", True, False, [])),
     (1, ("spec", "wakeOnTraffic", "enabled"), (0, 1, "true", "", [], {})),
@@ -140,6 +142,8 @@ STRICT: list[tuple[int, Path, tuple[object, ...]]] = [
     (1, ("spec", "ports"), (1, "x", True, {}, ["8080"], [0])),
     (1, ("status", "podIP"), (1, "x", True, [], {})),
     (1, ("status", "podUID"), (1, True, [], {})),
+    (1, ("status", "nodeName"), (1, True, [], {})),
+    (1, ("spec", "standby"), (1, "x", True, False, [])),
     *((i, ("metadata", name), (None, "", 1, True, [], {})) for i in (3, 4)
       for name in ("namespace", "name", "uid", "resourceVersion")),
     *((i, path, ("x", 1, True, [])) for i in (3, 4) for path in (
@@ -150,6 +154,7 @@ STRICT: list[tuple[int, Path, tuple[object, ...]]] = [
     *((i, ("status", "conditions"), (1, "x", True, {})) for i in (3, 4)),
     *((i, ("status", "podIPs"), (1, "x", True, {}, [1], [None], ["x"])) for i in (3, 4)),
     *((i, ("spec", "shutdownTime"), (1, "x", True, [], {})) for i in (3, 4)),
+    *((i, ("status", "nodeName"), (1, True, [], {})) for i in (3, 4)),
     (3, ("spec", "operatingMode"), (0, 1, True, [], {})),
     (4, ("spec", "replicas"), ("0", "", True, False, 0.0, [], {})),
     (2, ("spec", "process"), (1, "x", True, [])),

@@ -237,6 +237,16 @@ def test_an_address_is_an_address_only_while_running(state: State) -> None:
     assert base.address_when_running(state, "10.0.0.7") == expected
 
 
+@pytest.mark.parametrize("state", State)
+def test_a_node_is_one_only_while_running(state: State) -> None:
+    expected = "node-1" if state is State.RUNNING else None
+    assert base.node_when_running(state, {"nodeName": "node-1"}, "status") == expected
+    assert base.node_when_running(state, {}, "status") is None
+    with pytest.raises(MalformedObject) as caught:
+        base.node_when_running(state, {"nodeName": 1}, "status")
+    assert caught.value.field == "status.nodeName"
+
+
 def test_ports_are_a_set_and_none_or_empty_means_any() -> None:
     assert base.port_set(None, "spec.ports") is None
     assert base.port_set([], "spec.ports") is None

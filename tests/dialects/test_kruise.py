@@ -1,4 +1,4 @@
-"""The kruise dialect: every rule of judging, the wake and standby patches, the credentials."""
+"""The kruise dialect: every rule of judging, the patches, the credentials."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from gateway.sandbox.errors import (
     SandboxPhaseNotAllowed,
     ShutdownTimeReached,
 )
-from gateway.sandbox.model import Credential, Key, Route, State, WakePolicy
+from gateway.sandbox.model import Credential, Key, Problem, Route, State, WakePolicy
+from gateway.sandbox.standby import NO_RULES, IdleRules
 from gateway.sandbox.texts import format_time, parse_time
 
 from .objects import (
@@ -75,6 +76,8 @@ def test_a_sandbox_that_runs_becomes_this_route() -> None:
         credential=Credential(token="secret"),
         passes_access_token=True,
         problems=(),
+        idle=IdleRules(pause_at=parse_time("2026-11-22T11:00:00Z")),
+        node="node-1",
     )
 
 
@@ -508,6 +511,120 @@ def test_after_a_wake_it_no_longer_wants_to_pause_and_no_time_lies_behind(
             assert woken["spec"]["shutdownTime"] == pauses_at
     else:
         assert woken["spec"].get("shutdownTime") is None
+
+
+# ---- its own controller's pause ---------------------------------------------------------------
+
+
+def test_the_time_of_its_pause_is_told_unless_it_is_asked_to_pause() -> None:
+    assert DIALECT.route(up()).idle == IdleRules(pause_at=parse_time("2026-11-22T11:00:00Z"))
+    assert DIALECT.route(changed(up(), (PAUSED, True))).idle is NO_RULES
+    assert DIALECT.route(with_field(up(), PAUSE_TIME, None)).idle is NO_RULES
+    assert DIALECT.route(without_field(up(), PAUSE_TIME)).idle is NO_RULES
+
+
+@pytest.mark.parametrize("value", ["soon", 5, [], True])
+def test_a_pause_time_that_is_none_is_reported_and_the_sandbox_still_reached(value: object) -> None:
+    route = DIALECT.route(with_field(up(), PAUSE_TIME, value))
+    assert route.state is State.RUNNING
+    assert route.idle is NO_RULES
+    message = "is not an RFC 3339 time; it is not renewed"
+    assert route.problems == (Problem("spec.pauseTime", message),)
+    with pytest.raises(MalformedObject):
+        DIALECT.postpone_patch(with_field(up(), PAUSE_TIME, value), NOW)
+
+
+def postponed(raw: RawObject, now: float = NOW) -> dict[str, object] | None:
+    patch = DIALECT.postpone_patch(raw, now)
+    assert patch is None or set(patch) == {"spec"}
+    return None if patch is None else patch["spec"]
+
+
+def used(pauses_in: float, timeout: str | None = "10m", **spec: object) -> RawObject:
+    """Return a sandbox that runs, pauses in so many seconds, and never ends unless told so."""
+    raw = changed(
+        without_field(up(), SHUTDOWN),
+        (PAUSE_TIME, format_time(NOW + pauses_in)),
+        ((*RULE, "pauseTimeout"), timeout),
+    )
+    return changed(raw, *((("spec", name), value) for name, value in spec.items()))
+
+
+@pytest.mark.parametrize(
+    ("timeout", "ahead", "gone"),
+    [("10m", 600, 60), ("1s", 300, 30), ("5m", 300, 30), ("soon", 300, 30), ("24h", 86_400, 8640),
+     (None, 300, 30)],
+)  # fmt: skip
+def test_a_used_sandbox_has_its_pause_put_off_once_a_part_of_its_time_has_gone(
+    timeout: str | None, ahead: int, gone: int
+) -> None:
+    renewed = {"pauseTime": format_time(NOW + ahead)}
+    for left in (-1000, 0, 1, ahead - gone - 1):
+        assert postponed(used(left, timeout)) == renewed
+    for left in (ahead - gone, ahead, ahead + 1, ahead * 10):
+        assert postponed(used(left, timeout)) is None
+
+
+def test_without_a_rule_it_is_put_off_by_the_least_time() -> None:
+    raw = without_field(used(10), ("spec", "autoPausePolicy"))
+    assert postponed(raw) == {"pauseTime": format_time(NOW + 300)}
+
+
+@pytest.mark.parametrize(("seconds", "ahead"), [("60", 300), ("900", 900), ("x", 300)])
+def test_the_annotated_seconds_put_it_off_but_by_the_least_time_at_least(
+    seconds: str, ahead: int
+) -> None:
+    raw = without_field(used(10), ("spec", "autoPausePolicy"))
+    annotations = {kruise.WAKE_ON_TRAFFIC: "true", kruise.WAKE_TIMEOUT_SECONDS: seconds}
+    raw = with_field(raw, ANNOTATIONS, annotations)
+    assert postponed(raw) == {"pauseTime": format_time(NOW + ahead)}
+
+
+def test_what_is_not_paused_by_a_clock_has_nothing_to_put_off() -> None:
+    assert postponed(used(10, paused=True)) is None
+    assert postponed(used(10, pauseTime=None)) is None
+    assert postponed(without_field(used(10), PAUSE_TIME)) is None
+
+
+def test_what_has_ended_is_not_brought_back() -> None:
+    assert postponed(used(10, shutdownTime=format_time(NOW))) is None
+    assert postponed(used(-10, shutdownTime=format_time(NOW - 5))) is None
+
+
+@pytest.mark.parametrize(("ends_in", "until"), [(11, 11), (599, 599), (600, 600), (6000, 600)])
+def test_its_pause_is_put_off_to_its_end_at_most_and_that_stays(ends_in: int, until: int) -> None:
+    found = postponed(used(10, shutdownTime=format_time(NOW + ends_in)))
+    assert found == {"pauseTime": format_time(NOW + until)}
+
+
+def test_what_is_paused_when_it_ends_anyway_has_nothing_to_put_off() -> None:
+    assert postponed(used(10, shutdownTime=format_time(NOW + 10))) is None
+
+
+@given(
+    st.floats(-1e5, 1e5),
+    st.none() | st.floats(-1e5, 1e5),
+    rules,
+    st.sampled_from(["1", "900", "x"]),
+    st.floats(NOW - 1e5, NOW + 1e5),
+)
+def test_times_are_only_ever_extended_and_what_was_put_off_is_left_alone(
+    pauses_in: float, ends_in: float | None, rule: object, seconds: str, now: float
+) -> None:
+    annotations = {kruise.WAKE_ON_TRAFFIC: "true", kruise.WAKE_TIMEOUT_SECONDS: seconds}
+    end = None if ends_in is None else format_time(NOW + ends_in)
+    raw = changed(used(pauses_in), (SHUTDOWN, end), (RULE, rule), (ANNOTATIONS, annotations))
+    patch = DIALECT.postpone_patch(raw, now)
+    pause_at = parse_time(raw["spec"]["pauseTime"])
+    if patch is None:
+        assert pause_at - now >= 270 or (end is not None and parse_time(end) <= max(pause_at, now))
+        return
+    assert patch["spec"].keys() == {"pauseTime"}
+    after = merged(raw, patch)
+    until = parse_time(after["spec"]["pauseTime"])
+    assert until > pause_at
+    assert until >= now + 300 or until == parse_time(end or "")
+    assert DIALECT.postpone_patch(after, now) is None
 
 
 # ---- credentials ------------------------------------------------------------------------------

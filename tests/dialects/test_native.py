@@ -17,6 +17,7 @@ from gateway.sandbox.errors import (
     ShutdownTimeReached,
 )
 from gateway.sandbox.model import Credential, Key, Route, State, WakePolicy
+from gateway.sandbox.standby import DISABLED, IdleRules, StandbyPolicy, read_policy
 from gateway.sandbox.texts import format_time, parse_time
 
 from .objects import (
@@ -38,6 +39,7 @@ DESIRED: Path = ("spec", "desiredState")
 SHUTDOWN: Path = ("spec", "shutdownTime")
 DELETING: Path = ("metadata", "deletionTimestamp")
 WAKE: Path = ("spec", "wakeOnTraffic")
+STANDBY: Path = ("spec", "standby")
 PORTS: Path = ("spec", "ports")
 PROCESS_PORT: Path = ("spec", "process", "port")
 
@@ -72,6 +74,8 @@ def test_a_sandbox_that_runs_becomes_this_route() -> None:
         credential=None,
         passes_access_token=False,
         problems=(),
+        idle=IdleRules(policy=read_policy(up()["spec"]["standby"])),
+        node="node-1",
     )
 
 
@@ -280,6 +284,79 @@ def test_problems_of_both_kinds_are_reported() -> None:
     raw = with_annotations(with_field(up(), (*WAKE, "timeout"), "x"), ports="x")
     fields = [problem.field for problem in DIALECT.route(raw).problems]
     assert fields == ["sandbox-gateway.dev/ports", "spec.wakeOnTraffic.timeout"]
+
+
+# ---- standby ----------------------------------------------------------------------------------
+
+FIVE_MINUTES = StandbyPolicy(enabled=True, idle_timeout=300.0)
+
+
+@pytest.mark.parametrize(
+    ("written", "policy"),
+    [
+        (None, None),
+        ({"enabled": False}, DISABLED),
+        ({"enabled": False, "idle_timeout": "5m"}, DISABLED),
+        ({"enabled": True, "idle_timeout": "300s"}, FIVE_MINUTES),
+    ],
+)
+def test_the_standby_of_the_spec_is_the_policy(
+    written: object, policy: StandbyPolicy | None
+) -> None:
+    route = DIALECT.route(with_field(up(), STANDBY, written))
+    assert route.idle.policy == policy
+    assert route.problems == ()
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ({}, "enabled must be true or false"),
+        ({"enabled": "true", "idle_timeout": "5m"}, "enabled must be true or false"),
+        ({"enabled": True}, "idle_timeout must be"),
+        ({"enabled": True, "idle_timeout": "0s"}, "idle_timeout must be"),
+        ({"enabled": True, "idleTimeout": "5m"}, "'idleTimeout' is not known"),
+        (
+            {"enabled": True, "idle_timeout": "5m", "ignore_source_cidrs": ["x"]},
+            "ignore_source_cidrs has 'x'",
+        ),
+    ],
+)
+def test_a_standby_that_cannot_be_taken_is_off_and_is_reported(written: object, said: str) -> None:
+    route = DIALECT.route(with_field(up(), STANDBY, written))
+    assert route.idle.policy == DISABLED
+    (problem,) = route.problems
+    assert problem.field == "spec.standby"
+    assert said in problem.message
+    assert problem.message.endswith("; it is not put to sleep")
+
+
+@pytest.mark.parametrize(
+    ("written", "annotation", "policy"),
+    [
+        ({"enabled": True, "idle_timeout": "5m"}, '{"enabled": false}', DISABLED),
+        ({"enabled": True, "idle_timeout": "5m"}, "typo", DISABLED),
+        (
+            {"enabled": True, "idle_timeout": "5m"},
+            '{"enabled": true, "idle_timeout": "1s"}',
+            FIVE_MINUTES,
+        ),
+        ({"enabled": False}, '{"enabled": true, "idle_timeout": "5m"}', DISABLED),
+        ({"enabled": "typo"}, '{"enabled": true, "idle_timeout": "5m"}', DISABLED),
+        (None, '{"enabled": true, "idle_timeout": "5m"}', FIVE_MINUTES),
+        (None, "typo", DISABLED),
+    ],
+)
+def test_the_annotation_gives_the_policy_only_without_one_and_can_always_forbid(
+    written: object, annotation: str, policy: StandbyPolicy
+) -> None:
+    raw = with_annotations(with_field(up(), STANDBY, written), auto_standby=annotation)
+    assert DIALECT.route(raw).idle.policy == policy
+
+
+def test_a_node_is_told_only_of_what_runs() -> None:
+    assert DIALECT.route(asleep()).node is None
+    assert DIALECT.route(without_field(up(), ("status", "nodeName"))).node is None
 
 
 # ---- ports ------------------------------------------------------------------------------------

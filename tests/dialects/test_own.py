@@ -23,7 +23,7 @@ def test_without_our_annotations_nothing_is_said(annotations: dict[str, str]) ->
 
 
 def test_an_annotation_of_ours_that_another_part_reads_says_nothing_here() -> None:
-    assert read(pinned="true") == own.Annotations()
+    assert read(replicas="2") == own.Annotations()
 
 
 def test_names_that_only_resemble_ours_are_not_read() -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from gateway.proxy.body import NO_BODY, RequestBody
 from gateway.proxy.exchange import ClientGone, Exchange, ResponseBrokenOff, Stage, Timeouts
 from gateway.proxy.request import Request
-from gateway.proxy.websocket import SERVICE_RESTART
+from gateway.proxy.websocket import SERVICE_RESTART, Frames
 from gateway.sandbox.errors import (
     BadRequest,
     RequestTimeout,
@@ -93,7 +93,8 @@ class Scene:
         self.upstream = UpstreamConnection("life-1", 80, lambda _: None)
         self.transport = RecordingTransport()
         self.upstream.connection_made(self.transport)
-        self.exchange = Exchange(self.request, self.head, self.upstream, TIMEOUTS, extra)
+        frames = Frames() if self.head.upgrade == b"websocket" else None
+        self.exchange = Exchange(self.request, self.head, self.upstream, TIMEOUTS, extra, frames)
         self.running: asyncio.Task[None] = asyncio.create_task(self.exchange.run(REQUEST))
 
     async def started(self) -> Scene:

@@ -15,6 +15,7 @@ from gateway.proxy.headers import Peer
 from gateway.proxy.journal import Journal
 from gateway.proxy.request import Request
 from gateway.proxy.target import Target
+from gateway.sandbox.activity import Activity
 from gateway.sandbox.errors import BadRequest, Forbidden, GatewayError
 from gateway.sandbox.model import Key, Route, State
 from gateway.telemetry.access_log import MAX_PATH, AccessLog
@@ -203,6 +204,22 @@ async def test_requests_under_way_are_counted_until_their_end() -> None:
     assert desk.journal.in_flight == 1
     desk.end(second)
     assert (desk.journal.in_flight, desk.in_flight()) == (0, 0)
+
+
+async def test_a_use_is_given_back_at_the_end_and_with_a_request_that_is_begun_anew() -> None:
+    desk, activity = Desk(), Activity()
+    request = desk.begin()
+    request.usage = usage = activity.enter("uid-1", 0.0)
+    desk.journal.forget(request)
+    assert usage.count == 0
+    assert usage.last > 0.0
+    desk.journal.begin(request)
+    request.usage = activity.enter("uid-1", 0.0)
+    desk.end(request)
+    assert (usage.count, usage.last) == (0, request.began + 0.25)
+    refused = desk.begin()
+    desk.end(refused, 5.0)
+    assert (usage.count, usage.last) == (0, request.began + 0.25)
 
 
 async def test_without_a_log_requests_are_counted_all_the_same() -> None:

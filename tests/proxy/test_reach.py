@@ -17,6 +17,9 @@ from gateway.proxy.body import RequestBody
 from gateway.proxy.claims import Claims
 from gateway.proxy.reach import Journey, ReachConfig, Reacher
 from gateway.proxy.target import Target
+from gateway.replicas.gate import Gate
+from gateway.replicas.sleep import Word
+from gateway.sandbox.activity import Activity
 from gateway.sandbox.errors import (
     ApiUnavailable,
     GatewayError,
@@ -24,6 +27,7 @@ from gateway.sandbox.errors import (
     SandboxDead,
     SandboxNotWakeable,
     SandboxUnreachable,
+    StillWaking,
     WakeFailed,
     WakeTimeout,
 )
@@ -85,6 +89,17 @@ class World:
     waker: Waker
     reacher: Reacher
     instruments: Instruments
+    gate: Gate
+
+    def shut_gate(self) -> None:
+        """Ask whether the sandbox may sleep that nobody has used for long."""
+        usage = self.gate.activity.of(RUNNING.uid)
+        assert usage is not None
+        usage.last = -1e9
+        assert self.gate.ask("question", RUNNING.uid, 10.0) is Word.UNUSED
+
+    def settle_gate(self, version: int | None = None, *, known: bool = True) -> None:
+        self.gate.settle("question", RUNNING.key, RUNNING.uid, version, known)
 
     async def refused(self) -> None:
         """Wait until a port has refused."""
@@ -131,8 +146,12 @@ async def world(*routes: Route, config: ReachConfig = QUICK, **wake: Any) -> Asy
     waker = Waker(**wake)
     try:
         claims = Claims(registry, waker.read)
-        reacher = Reacher(registry, pool, waker, claims, config, lambda: NOW)
-        yield World(registry, pool, waker, reacher, instruments)
+        loop = asyncio.get_running_loop()
+        gate = Gate(Activity(), registry, waker.read, loop.time)
+        gate.activity.heed(None, RUNNING, 0.0, NOW)
+        registry.subscribe(gate.heed)
+        reacher = Reacher(registry, pool, waker, claims, config, lambda: NOW, gate)
+        yield World(registry, pool, waker, reacher, instruments, gate)
     finally:
         pool.close()
         async with asyncio.timeout(5):
@@ -300,6 +319,93 @@ async def test_a_sandbox_that_falls_asleep_again_is_waited_for_again(port: int) 
         all_of_it.waker.wake = lambda: all_of_it.registry.apply(next(turns))
         await all_of_it.reacher.reach(all_of_it.journey(port))
         assert len(all_of_it.waker.asked) == 2
+
+
+# ---- the gate ------------------------------------------------------------------------------------
+
+
+async def test_a_request_passes_a_gate_only_when_it_is_open_again(port: int) -> None:
+    async with world(RUNNING) as all_of_it:
+        all_of_it.shut_gate()
+        journey = all_of_it.journey(port, route=RUNNING)
+        reaching = asyncio.create_task(all_of_it.reacher.reach(journey))
+        await asyncio.sleep(0.01)
+        assert all_of_it.pool.open_connections == 0
+        all_of_it.settle_gate()
+        connection = await reaching
+        assert connection.incarnation == "life-1"
+        assert not journey.cold
+        assert journey.gate_seconds >= 0.01
+
+
+async def test_behind_a_gate_a_request_goes_by_what_is_known_then(port: int) -> None:
+    async with world(RUNNING) as all_of_it:
+        all_of_it.shut_gate()
+        all_of_it.waker.wake = lambda: all_of_it.registry.apply(structs.replace(AWAKE, version=3))
+        reaching = asyncio.create_task(
+            all_of_it.reacher.reach(all_of_it.journey(port, route=RUNNING))
+        )
+        await asyncio.sleep(0)
+        all_of_it.settle_gate(2)
+        await asyncio.sleep(0)
+        all_of_it.registry.apply(structs.replace(PAUSED, version=2))
+        connection = await reaching
+        assert connection.incarnation == "life-2"
+        assert [asked[0] for asked in all_of_it.waker.asked] == [State.PAUSED]
+
+
+@pytest.mark.parametrize("wished", [None, 0.05])
+async def test_a_request_waits_at_a_gate_for_as_long_as_it_may(
+    port: int, wished: float | None
+) -> None:
+    config = replace(QUICK, wait_timeout=0.05 if wished is None else 60.0)
+    async with world(RUNNING, config=config) as all_of_it:
+        all_of_it.shut_gate()
+        journey = all_of_it.journey(port, route=RUNNING, timeout=wished)
+        async with asyncio.timeout(5):
+            with pytest.raises(WakeFailed, match="put to sleep"):
+                await all_of_it.reacher.reach(journey)
+        assert all_of_it.pool.open_connections == 0
+
+
+async def test_a_browser_is_shown_that_it_waits_at_a_gate(port: int) -> None:
+    config = replace(QUICK, page_after=10.0)
+    async with world(RUNNING, config=config) as all_of_it:
+        all_of_it.shut_gate()
+        journey = all_of_it.journey(port, route=RUNNING, lines=[b"Accept: text/html\r\n"])
+        journey.woke(9.95)
+        async with asyncio.timeout(5):
+            with pytest.raises(StillWaking):
+                await all_of_it.reacher.reach(journey)
+        assert journey.until_page(config) == pytest.approx(0.0, abs=0.01)
+
+
+async def test_the_time_at_a_gate_counts_with_that_of_the_wake(port: int) -> None:
+    async with world(PAUSED) as all_of_it:
+        all_of_it.waker.wake = lambda: all_of_it.registry.apply(AWAKE)
+        journey = all_of_it.journey(port)
+        journey.gate_seconds = 58.0
+        journey.woke(1.0)
+        await all_of_it.reacher.reach(journey)
+        assert all_of_it.waker.asked[0][1] == pytest.approx(1.0)
+
+
+async def test_a_dial_during_which_the_gate_is_shut_is_worth_nothing() -> None:
+    """That is so only for a request that does not count: any other one keeps the gate open."""
+    loop = asyncio.get_running_loop()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        async with world(RUNNING) as all_of_it, asyncio.timeout(5):
+            journey = all_of_it.journey(listener.getsockname()[1], route=RUNNING)
+            reaching = asyncio.create_task(all_of_it.reacher.reach(journey))
+            await asyncio.sleep(0)  # the dial is under way
+            all_of_it.shut_gate()
+            dialled, _ = await loop.sock_accept(listener)
+            with dialled:
+                assert await loop.sock_recv(dialled, 1) == b""
+            assert not reaching.done()
+            all_of_it.settle_gate()
+            assert (await reaching).incarnation == "life-1"
 
 
 # ---- never wake ----------------------------------------------------------------------------------

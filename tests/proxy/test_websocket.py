@@ -62,6 +62,51 @@ def test_within_a_header_is_no_boundary(part: bytes) -> None:
     assert not stream.reached
 
 
+FEW = st.lists(_frames().filter(lambda frame: len(frame) < 200), max_size=4)
+
+
+@settings(deadline=None, max_examples=60)
+@given(frames=FEW, at=st.lists(st.integers(0, 800), max_size=6))
+def test_data_is_seen_wherever_some_of_it_passes(frames: list[bytes], at: list[int]) -> None:
+    stream, fed = FrameBoundary(), 0
+    for piece in cut(b"".join(frames), at):
+        shown = set(range(fed, fed + len(piece)))
+        assert stream.feed(piece) is any(shown & bytes_ for bytes_ in telling(frames))
+        fed += len(piece)
+
+
+def telling(frames: list[bytes]) -> list[set[int]]:
+    """Return where the bytes are that show data: the last of a frame's header, and its payload."""
+    at, found = 0, []
+    for frame in frames:
+        if frame[0] & 0x0F < 0x08:
+            found.append(set(range(at + header_size(frame) - 1, at + len(frame))))
+        at += len(frame)
+    return found
+
+
+def header_size(frame: bytes) -> int:
+    extended = {126: 2, 127: 8}.get(frame[1] & 0x7F, 0)
+    return 2 + extended + (4 if frame[1] & 0x80 else 0)
+
+
+@pytest.mark.parametrize(
+    ("opcode", "data"),
+    [
+        (Opcode.CONT, True),
+        (Opcode.TEXT, True),
+        (Opcode.BINARY, True),
+        (Opcode.PING, False),
+        (Opcode.PONG, False),
+        (Opcode.CLOSE, False),
+    ],
+)
+@pytest.mark.parametrize("mask", [True, False])
+def test_only_what_is_no_control_frame_is_data(opcode: Opcode, data: bool, mask: bool) -> None:
+    for payload in (b"", b"some"):
+        assert FrameBoundary().feed(Frame(opcode, payload).serialize(mask=mask)) is data
+
+
 def test_the_close_frame_is_that_of_a_service_restart() -> None:
     close = Frame(Opcode.CLOSE, Close(1012, "").serialize())
     assert close.serialize(mask=False) == SERVICE_RESTART

@@ -10,7 +10,7 @@ import pytest
 
 from gateway.cluster.lease import UNKNOWN, Lease
 from gateway.replicas.election import REFUSED_PAUSE, ElectionConfig
-from gateway.replicas.leadership import Leadership, boot_clock, unique_identity
+from gateway.replicas.leadership import Leadership, Sole, boot_clock, unique_identity
 from gateway.sandbox.errors import AccessDenied, ApiUnavailable, ClusterError, Conflict, ObjectGone
 from gateway.telemetry.instruments import Instruments
 from tests.wake.virtual import in_virtual_time
@@ -257,3 +257,14 @@ def test_no_two_processes_have_one_identity() -> None:
     assert unique_identity("pod-1") != unique_identity("pod-1")
     assert unique_identity("pod-1").startswith("pod-1_")
     assert unique_identity().rpartition("_")[0]
+
+
+@in_virtual_time
+async def test_an_only_replica_leads_from_the_first_to_the_last() -> None:
+    async with Sole() as sole:
+        await sole.wait_won()
+        assert sole.acting
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(10**6):
+                await sole.wait_lost()
+    assert sole.acting

@@ -118,6 +118,19 @@ def test_the_families_of_errors_are_apart() -> None:
         assert [other for other in families if issubclass(one, other)] == [one]
 
 
+def test_what_was_certainly_not_written_is_never_told_as_doubt() -> None:
+    certain = (
+        errors.AccessDenied,
+        errors.Conflict,
+        errors.InvalidWrite,
+        errors.NotWritten,
+        errors.ObjectGone,
+        errors.StandbyForbidden,
+    )
+    assert not any(issubclass(one, ApiUnavailable) for one in certain)
+    assert all(issubclass(one, ClusterError) for one in certain)
+
+
 def test_errors_of_the_api_and_of_objects_keep_what_is_known() -> None:
     assert ApiUnavailable("busy", 3.0).retry_after == 3.0
     assert ApiUnavailable("busy").retry_after is None

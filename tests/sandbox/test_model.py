@@ -8,6 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from gateway.sandbox.model import Credential, Key, State, WakePolicy
+from gateway.sandbox.standby import DISABLED, StandbyCheck
 
 from .routes import make_route
 
@@ -88,3 +89,4 @@ def test_equal_policies_are_one() -> None:
 def test_no_value_is_for_the_garbage_collector_to_look_at() -> None:
     route = make_route(credential=Credential(token="x"), wake=WakePolicy(enabled=True))
     assert not any(map(gc.is_tracked, (route, route.key, route.wake, route.credential)))
+    assert not any(map(gc.is_tracked, (route.idle, DISABLED, StandbyCheck(80, "/"))))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.sandbox.errors import SandboxBlocked, SandboxDead, SandboxNotWakeable
 from gateway.sandbox.model import State, WakePolicy
-from gateway.sandbox.policy import TABLE, NeverWake, Outcome, Verdict, outcome
+from gateway.sandbox.policy import TABLE, NeverCount, NeverWake, Outcome, Verdict, outcome
 
 from .routes import make_route
 
@@ -106,3 +106,19 @@ def test_rules_add_up_and_any_one_is_enough() -> None:
     assert rules.applies(b"GET", b"/", agent, upgrade=False)
     assert rules.applies(b"GET", b"/", [], upgrade=True)
     assert not rules.applies(b"GET", b"/", [], upgrade=False)
+
+
+def test_by_default_everything_counts_as_use() -> None:
+    rules = NeverCount()
+    assert not rules.has_line(b"HEAD", b"/healthz")
+    assert not rules.has_agent(b"kube-probe/1.36")
+
+
+def test_what_never_counts_is_told_as_what_never_wakes_is() -> None:
+    rules = NeverCount(frozenset({b"HEAD"}), (b"/healthz",), (b"Kube-Probe/", b"bot"))
+    assert rules.has_line(b"HEAD", b"/")
+    assert rules.has_line(b"GET", b"/healthz/live")
+    assert not rules.has_line(b"GET", b"/x/healthz")
+    assert rules.has_agent(b"kube-probe/1.36")
+    assert rules.has_agent(b"a BOT")
+    assert not rules.has_agent(b"curl")

@@ -11,7 +11,15 @@ import trustme
 from cryptography.hazmat.primitives import serialization
 
 from gateway.telemetry.instruments import PREFIX, Instruments
-from gateway.tls.contexts import ClientFiles, Context, KeyPair, Part, ServerFiles, TlsFileError
+from gateway.tls.contexts import (
+    ClientFiles,
+    Context,
+    KeyPair,
+    Part,
+    PeerFiles,
+    ServerFiles,
+    TlsFileError,
+)
 from gateway.tls.deployment import Tls, TlsConfig
 
 if TYPE_CHECKING:
@@ -39,7 +47,7 @@ def pair(authority: trustme.CA, tmp_path: Path) -> KeyPair:
     return write(tmp_path, authority.issue_cert("127.0.0.1", not_after=END))
 
 
-def refused(files: ServerFiles | ClientFiles) -> TlsFileError:
+def refused(files: ServerFiles | ClientFiles | PeerFiles) -> TlsFileError:
     with pytest.raises(TlsFileError) as told:
         files.context()
     return told.value
@@ -74,6 +82,17 @@ def test_a_client_believes_the_authorities_it_was_given_alone(
     assert ClientFiles(verify=False).context().verify_mode is ssl.CERT_NONE
 
 
+def test_a_replica_believes_its_own_certificate_alone_and_not_the_chain_above_it(
+    tmp_path: Path,
+) -> None:
+    root = trustme.CA()
+    own = write(tmp_path, root.create_child_ca().issue_cert("admin.example"))
+    context = PeerFiles(own).context()
+    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, False)
+    assert context.verify_flags & ssl.VERIFY_X509_PARTIAL_CHAIN
+    assert context.cert_store_stats() == {"x509": 1, "crl": 0, "x509_ca": 0}
+
+
 def test_a_file_that_is_not_there_is_named_by_what_it_is(pair: KeyPair, tmp_path: Path) -> None:
     nowhere = tmp_path / "nowhere"
     cases = {
@@ -81,6 +100,7 @@ def test_a_file_that_is_not_there_is_named_by_what_it_is(pair: KeyPair, tmp_path
         Part.KEY: ServerFiles(KeyPair(pair.certificate, nowhere)),
         Part.CA: ServerFiles(pair, nowhere),
     }
+    assert refused(PeerFiles(KeyPair(nowhere, pair.key))).part is Part.CERTIFICATE
     for part, files in cases.items():
         error = refused(files)
         assert error.part is part

@@ -35,31 +35,38 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 
 {{- /*
-The APIs by dialect, the fields of spec that the gateway may write, and the label without which an
-object is no sandbox. byService: where its pods are, Services and their EndpointSlices tell.
+The APIs by dialect; `states`: fields of spec that say what is wanted, and as CEL their value of a
+sandbox that is awake and of one that sleeps. One that is not there wants it awake. `label`: without
+it, an object is no sandbox. `times`: its controller pauses and ends it by its own clock. `byService`:
+where its pods are, Services and their EndpointSlices tell.
 */ -}}
 {{- define "sandbox-gateway.apis" -}}
 native:
   group: sandbox-gateway.dev
   versions: [v1alpha1]
   resource: sandboxes
-  fields: [desiredState]
+  states:
+    desiredState: {awake: "'Running'", asleep: "'Paused'"}
 kruise:
   group: agents.kruise.io
   versions: [v1alpha1]
   resource: sandboxes
-  fields: [paused, pauseTime, shutdownTime]
+  states:
+    paused: {awake: "false", asleep: "true"}
+  times: [pauseTime, shutdownTime]
 agent-sandbox:
   group: agents.x-k8s.io
   versions: [v1alpha1, v1beta1]
   resource: sandboxes
-  fields: [operatingMode, replicas]
+  states:
+    operatingMode: {awake: "'Running'", asleep: "'Suspended'"}
+    replicas: {awake: "1", asleep: "0"}
 {{- range tuple "deployment" "statefulset" }}
 {{ . }}:
   group: apps
   versions: [v1]
   resource: {{ . }}s
-  fields: [replicas]
+  counted: replicas
   label: sandbox-gateway.dev/enabled
   byService: true
 {{- end }}
@@ -101,6 +108,11 @@ agent-sandbox:
 - name: admin-token
   secret: {{ .secret }}
   keys: {admin_token_file: {{ .key }}}
+{{- end }}{{ end }}
+{{- with .observerToken }}{{ if .secret }}
+- name: observer-token
+  secret: {{ .secret }}
+  keys: {observer_token_file: {{ .key }}}
 {{- end }}{{ end }}
 {{- with .scopedTokenKeys }}{{ if .secret }}
 - name: scoped-token-keys
@@ -152,6 +164,28 @@ agent-sandbox:
 
 {{- define "sandbox-gateway.directory" -}}/etc/sandbox-gateway{{- end -}}
 
+{{- define "sandbox-gateway.observerSelector" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}-observer
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{- /* How replicas find each other and settle which of them puts sandboxes to sleep, and what they go by. */ -}}
+{{- define "sandbox-gateway.standby" -}}
+{{- if .Values.settings.standby }}
+{{- $_ := required "settings.standby needs files.adminToken: with it the replicas ask each other before a sandbox sleeps" .Values.files.adminToken.secret }}
+lease_name: {{ include "sandbox-gateway.fullname" . }}
+pod_namespace: {{ .Release.Namespace }}
+peer_selector: app.kubernetes.io/name={{ .Chart.Name }},app.kubernetes.io/instance={{ .Release.Name }}
+{{- end }}
+{{- if .Values.observer.enabled }}
+{{- if not .Values.settings.standby }}
+{{- fail "observer.enabled has no effect: settings.standby is false" }}
+{{- end }}
+{{- $_ := required "observer.enabled needs files.observerToken: the observers show it to the gateways" .Values.files.observerToken.secret }}
+observe_connections: true
+{{- end }}
+{{- end -}}
+
 {{- /* The gateway's own file of settings. JSON is YAML, and toYaml would write 10000000 as 1e+07. */ -}}
 {{- define "sandbox-gateway.settings" -}}
 {{- $choice := "settings.auth_mode is needed, and has no default, since it decides who may reach and wake sandboxes: access-token, scoped-token, jwt or none" -}}
@@ -166,6 +200,7 @@ agent-sandbox:
 {{- $_ := set $settings $setting (printf "%s/%s/%s" $directory $volume.name $key) -}}
 {{- end -}}
 {{- end -}}
+{{- $settings = merge $settings (include "sandbox-gateway.standby" . | fromYaml) -}}
 {{- range $name, $value := $settings -}}
 {{- if not (kindIs "invalid" $value) }}
 {{ $name }}: {{ toJson $value }}
@@ -178,7 +213,11 @@ agent-sandbox:
 {{- end -}}
 
 {{- define "sandbox-gateway.adminPort" -}}
-{{- regexFind "[0-9]+$" .Values.settings.admin_listen -}}
+{{- $port := regexFind "[0-9]+$" .Values.settings.admin_listen -}}
+{{- if eq $port (include "sandbox-gateway.dataPort" .) -}}
+{{- fail "settings.data_listen and settings.admin_listen need ports of their own" -}}
+{{- end -}}
+{{- $port -}}
 {{- end -}}
 
 {{- /* A Go duration such as 1h30m in whole seconds, rounded up. */ -}}

@@ -1,0 +1,1 @@
+"""`observe`: tells the gateway which connections to sandboxes pass its node without passing it."""
