@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import math
 import time
 from contextlib import asynccontextmanager
@@ -69,6 +68,12 @@ class Injection:
         return not self.subjects.isdisjoint({record.sandbox, str(record.gateway)})
 
 
+#: Faults of the API for which a wake may fail; through all others it must come.
+_REFUSALS: Final = frozenset(
+    {Fault.API_DOWN, Fault.API_REFUSES, Fault.API_UNAUTHORIZED, Fault.API_FORBIDDEN}
+)
+
+
 @dataclass(slots=True)
 class Injector:
     """Runs the lanes of a plan. `steady`: the first so many sandboxes are left alone."""
@@ -124,7 +129,9 @@ class Injector:
     async def _on_the_way(self, step: Step) -> None:
         way, timeline = self.scene.way, self.scene.platform.timeline
         async with self._hearing, self._noted(step):
-            span = timeline.begin(Cause.API_FAULT)
+            spans = [timeline.begin(Cause.API_FAULT)]
+            if step.fault in _REFUSALS:
+                spans.append(timeline.begin(Cause.API_REFUSES))
             if step.fault is Fault.WATCHES_CUT:
                 await asyncio.to_thread(way.cut)
             else:
@@ -134,7 +141,8 @@ class Injector:
                 await asyncio.to_thread(setattr, way, name, after)
             # Gateways feel a fault until they have come back from it, which must be soon.
             await soon(self._all_watch, "all gateways watch again", _COMES_BACK)
-            span.close()
+            for span in spans:
+                span.close()
 
     async def _all_watch(self) -> bool:
         found = [
@@ -183,23 +191,9 @@ class Injector:
         async with self._hearing:
             heirs = [one for one in self._running(step.whom[1], 2) if one is not box]
             if box.running and heirs:
-                await self.scene.platform.give_away(box.name, heirs[0].name, known=self._forgotten)
-
-    async def _forgotten(self, name: str, address: str) -> None:
-        """Return once every gateway has heard that a sandbox is not at this address any more.
-
-        Networks keep an address back for a while for that reason. (How its end may be told late is
-        in `test_data_plane`.)
-        """
-        path = f"/api/v1/sandboxes/{self.scene.platform.namespace}/{name}"
-
-        async def forgotten() -> bool:
-            asked = [
-                asyncio.to_thread(_address, one.gateway, path) for one in self.scene.fleet.members
-            ]
-            return address not in await asyncio.gather(*asked)
-
-        await soon(forgotten, "all gateways know that a pod is gone", _COMES_BACK)
+                await self.scene.platform.give_away(
+                    box.name, heirs[0].name, known=self.scene.forgotten
+                )
 
     def in_trouble(self) -> list[str]:
         """Return the names of the sandboxes that are not as they should be just now."""
@@ -233,13 +227,3 @@ def _watches(gateway: Gateway) -> bool:
         return all(value for _, value in gateway.metrics("watch_healthy"))
     except OSError:
         return True
-
-
-def _address(gateway: Gateway, path: str) -> str | None:
-    """Return where a gateway has a sandbox; one that is gone has it nowhere."""
-    try:
-        status, body = gateway.ask_admin(path)
-    except OSError:
-        return None
-    found: str | None = json.loads(body).get("address") if status == 200 else None
-    return found

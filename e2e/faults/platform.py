@@ -229,6 +229,7 @@ class Platform:
 
     def _end_of_life(self, box: Box, cause: Cause) -> None:
         """From now until its next pod runs, a sandbox is not to be had."""
+        self._spans(Cause.LIFE_ENDS, box.name).close()
         if box.down is None or box.down.cause is not cause:
             span = self._spans(cause, box.name)
             if box.down is not None:

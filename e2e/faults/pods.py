@@ -10,8 +10,9 @@ import asyncio
 import ctypes
 import socket
 import struct
+import time
 import uuid
-from collections import Counter
+from collections import Counter, deque
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
@@ -21,6 +22,8 @@ from aiohttp import WSMsgType, web
 
 #: Connections that the kernel takes before the pod does.
 _BACKLOG: Final = 512
+#: Seconds for which a request that was answered may not come once more.
+_REMEMBERED: Final = 60.0
 #: `struct linger` by which closing a socket resets its connection.
 _RESET: Final = struct.pack("ii", 1, 0)
 #: socket(7); Python has no name for it.
@@ -39,6 +42,7 @@ class Deliveries:
     A GET may come twice, if its first connection broke before it was even acknowledged.
     """
     _seen: Counter[str] = field(default_factory=Counter)
+    _settled: deque[tuple[float, str]] = field(default_factory=deque)
 
     def note(self, request: web.BaseRequest, sandbox: str) -> None:
         self.count += 1
@@ -50,8 +54,11 @@ class Deliveries:
             self.repeated.append(f"{request.method} {number} for {wanted}")
 
     def settle(self, number: str) -> None:
-        """Remember a request no more: it has been answered."""
-        self._seen.pop(number, None)
+        """Remember a request for a while yet: it has been answered, and none must follow."""
+        now = time.monotonic()
+        self._settled.append((now, number))
+        while self._settled and self._settled[0][0] < now - _REMEMBERED:
+            self._seen.pop(self._settled.popleft()[1], None)
 
 
 class Pod:

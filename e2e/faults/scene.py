@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import json
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
+    from e2e.gateways import Gateway
     from e2e.programs import Programs
 
     from .ledger import Ledger, Record
@@ -67,6 +70,21 @@ class Scene:
         """Return what clients saw that was not true, or that a gateway could have helped."""
         return [one for one in ledger.odd if not self.platform.timeline.excuses(one)]
 
+    async def forgotten(self, name: str, address: str) -> None:
+        """Return once every gateway has heard that a sandbox is not at this address any more.
+
+        Networks keep an address back for a while for that reason: a gateway cannot know what it has
+        not been told. (How its end may be told late is in `test_data_plane`.)
+        """
+        path = f"/api/v1/sandboxes/{self.platform.namespace}/{name}"
+
+        async def heard() -> bool:
+            members = self.fleet.members
+            asked = [asyncio.to_thread(_address, one.gateway, path) for one in members]
+            return address not in await asyncio.gather(*asked)
+
+        await soon(heard, "all gateways know that a pod is gone")
+
     async def comes_to_rest(self) -> None:
         """Return once nothing is under way and nobody waits; nothing may have gone wrong unseen."""
         await soon(lambda: not self._under_way(), "nothing is under way")
@@ -78,3 +96,13 @@ class Scene:
 
     def _under_way(self) -> list[str]:
         return [name for name in COUNTS if self.fleet.total(name)]
+
+
+def _address(gateway: Gateway, path: str) -> str | None:
+    """Return where a gateway has a sandbox; one that is gone has it nowhere."""
+    try:
+        status, body = gateway.ask_admin(path)
+    except OSError:
+        return None
+    found: str | None = json.loads(body).get("address") if status == 200 else None
+    return found

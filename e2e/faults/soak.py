@@ -74,7 +74,7 @@ class Soak:
         targets = await scene.platform.create(*names)
         elder = scene.fleet.members[0]
         await self._ask_all(targets)
-        await soon(lambda: not Vitals.of(elder.gateway).counts["client_connections"], "quiet")
+        await soon(lambda: Vitals.of(elder.gateway).at_rest, "nothing stands")
         before = Vitals.of(elder.gateway)
         chance = random.Random(seed)
         steady, shaken = targets[: self.injector.steady], targets[self.injector.steady :]
@@ -106,7 +106,7 @@ class Soak:
     def _note(self, record: Record) -> None:
         if record.outcome is Outcome.RIGHT:
             self.scene.platform.deliveries.settle(record.number)
-        elif not self.scene.platform.timeline.excuses(record):
+        if not self.scene.platform.timeline.excuses(record):
             at_work = self.scene.platform.timeline.at_work(record)
             causes = ", ".join(sorted(cause.value for cause in at_work))
             self.violates(f"{record.outcome.value} without a cause ({causes}): {record}")
@@ -157,6 +157,7 @@ class Soak:
     async def _comes_to_rest(self, before: Vitals) -> None:
         elder = self.scene.fleet.members[0].gateway
         try:
+            await soon(lambda: Vitals.of(elder).at_rest, "nothing stands")
             await soon(lambda: not Vitals.of(elder).left_since(before), "nothing is left")
         except TooLateError:
             self.violates(f"left over: {Vitals.of(elder).left_since(before)}")

@@ -106,7 +106,7 @@ async def test_an_address_that_goes_to_another_tenants_pod_gets_nothing_that_was
         loser, heir = victim.name, neighbour.name
         while ledger.count() < MANY or handed < 2 * TIMES:
             await goes_on(ledger)
-            address = await platform.give_away(loser, heir)
+            address = await platform.give_away(loser, heir, known=scene.forgotten)
             assert (await platform.runs(heir)).ip == address
             await platform.runs(loser)
             loser, heir, handed = heir, loser, handed + 1

@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pytest
+from aiohttp.test_utils import make_mocked_request
 
 from e2e.programs import free_port
 
 from .ledger import Kind, Outcome, Record
 from .plan import Lane, steps
 from .pods import Deliveries, Pod
-from .timeline import Cause, Span, Timeline
+from .timeline import LONGEST, STATUS, UNDISTURBED, Cause, Span, Timeline
 from .traffic import Target, Traffic
 from .vitals import Memory, Vitals
 
@@ -25,7 +26,12 @@ BOX = "team/box"
 
 
 def refused(reason: str, sent: float = 100.0, ended: float = 101.0) -> Record:
-    return Record(Kind.GET, "0-1", BOX, 8080, sent, ended, Outcome.REFUSED, 502, reason)
+    status = STATUS.get(reason, 400)
+    return Record(Kind.GET, "0-1", BOX, 8080, sent, ended, Outcome.REFUSED, status, reason)
+
+
+def answered(seconds: float) -> Record:
+    return Record(Kind.GET, "0-1", BOX, 8080, 100.0, 100.0 + seconds, Outcome.RIGHT, 200)
 
 
 def past(*spans: Span) -> Timeline:
@@ -61,10 +67,44 @@ def test_a_reset_is_excused_by_the_end_of_that_pod_alone(span: Span, excused: bo
 
 
 def test_a_wake_may_fail_only_of_a_sandbox_that_sleeps_while_the_api_fails() -> None:
-    asleep, fault = Span(Cause.ASLEEP, BOX, 90.0), Span(Cause.API_FAULT, "", 90.0)
+    asleep, fault = Span(Cause.ASLEEP, BOX, 90.0), Span(Cause.API_REFUSES, "", 90.0)
+    slow = Span(Cause.API_FAULT, "", 90.0)
+    assert not past(asleep, slow).excuses(refused("wake_failed"))
     assert past(asleep, fault).excuses(refused("wake_failed"))
     assert not past(asleep).excuses(refused("wake_failed"))
     assert not past(fault).excuses(refused("wake_failed"))
+
+
+def test_one_that_sleeps_is_woken_and_not_called_unreachable() -> None:
+    asleep = Span(Cause.ASLEEP, BOX, 90.0)
+    assert not past(asleep).excuses(refused("sandbox_unreachable"))
+    just_ended = Span(Cause.LIFE_ENDS, BOX, 99.0, 99.0)
+    assert past(asleep, just_ended).excuses(refused("sandbox_unreachable"))
+
+
+def test_a_reason_is_told_by_its_own_status() -> None:
+    down = past(Span(Cause.POD_DOWN, BOX, 90.0))
+    assert down.excuses(refused("upstream_reset"))
+    assert not down.excuses(replace(refused("upstream_reset"), status=418))
+
+
+def test_no_answer_takes_for_ever_and_none_long_without_a_fault() -> None:
+    calm, fault = past(), past(Span(Cause.ASLEEP, BOX, 90.0))
+    assert calm.excuses(answered(UNDISTURBED - 1))
+    assert not calm.excuses(answered(UNDISTURBED + 1))
+    assert fault.excuses(answered(UNDISTURBED + 1))
+    assert not fault.excuses(answered(LONGEST + 1))
+    assert not fault.excuses(refused("upstream_reset", ended=101.0 + LONGEST))
+
+
+def test_an_answered_request_must_not_come_once_more() -> None:
+    deliveries = Deliveries()
+    request = make_mocked_request("POST", "/", headers={"X-For": BOX, "X-Number": "1"})
+    deliveries.note(request, BOX)
+    deliveries.settle("1")
+    assert deliveries.repeated == []
+    deliveries.note(request, BOX)
+    assert len(deliveries.repeated) == 1
 
 
 def test_the_end_of_a_fault_is_not_known_before_the_api_can_be_heard() -> None:
@@ -150,7 +190,9 @@ def test_memory_that_grows_is_not_flat() -> None:
 
 
 def test_what_was_not_there_before_is_left() -> None:
-    before = Vitals(20, 10, {"requests_in_flight": 0.0})
-    assert Vitals(22, 11, {"requests_in_flight": 0.0}).left_since(before) == {}
-    after = Vitals(40, 30, {"requests_in_flight": 1.0})
+    before = Vitals(20, 10, {"requests_in_flight": 0.0}, 0.0)
+    assert Vitals(22, 11, {"requests_in_flight": 0.0}, 0.0).left_since(before) == {}
+    after = Vitals(40, 30, {"requests_in_flight": 1.0}, 0.0)
+    assert before.at_rest
+    assert not after.at_rest
     assert after.left_since(before) == {"requests_in_flight": 1.0, "tasks": 20, "descriptors": 20}

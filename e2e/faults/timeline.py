@@ -24,6 +24,8 @@ class Cause(Enum):
 
     ASLEEP = "asleep"
     """From the wish that it sleeps to the pod that runs again."""
+    LIFE_ENDS = "life ends"
+    """The moment at which a pod is told to end."""
     POD_DOWN = "pod down"
     """From the pod's end to the next pod."""
     PORT_CLOSED = "port closed"
@@ -32,18 +34,20 @@ class Cause(Enum):
     ACCEPTS_NOTHING = "accepts nothing"
     NODE_LOST = "node lost"
     API_FAULT = "API fault"
-    """Gateways cannot read or write, or not soon."""
+    """Gateways cannot hear or write, or not soon."""
+    API_REFUSES = "API refuses"
+    """It gives no answer, or one that wakes nothing, for as long as a wake is tried."""
     GATEWAY_KILLED = "gateway killed"
     GATEWAY_DRAINS = "gateway drains"
 
 
 #: Everything that makes a pod end or be out of reach while gateways may not know it yet.
 _UNREACHABLE: Final = frozenset(
-    {Cause.ASLEEP, Cause.POD_DOWN, Cause.PORT_CLOSED, Cause.ACCEPTS_NOTHING, Cause.NODE_LOST}
+    {Cause.LIFE_ENDS, Cause.POD_DOWN, Cause.PORT_CLOSED, Cause.ACCEPTS_NOTHING, Cause.NODE_LOST}
 )
 _ENDED: Final = frozenset({Cause.ASLEEP, Cause.POD_DOWN, Cause.NODE_LOST})
-_CUT: Final = _ENDED | {Cause.PORT_CLOSES}
-_NOT_WOKEN: Final = (_ENDED, frozenset({Cause.API_FAULT}))
+_CUT: Final = frozenset({Cause.LIFE_ENDS, Cause.POD_DOWN, Cause.NODE_LOST, Cause.PORT_CLOSES})
+_NOT_WOKEN: Final = (_ENDED, frozenset({Cause.API_REFUSES}))
 
 #: The gateway's reason → the causes that make it true: one of each set.
 TRUE_BECAUSE: Final[Mapping[str, tuple[frozenset[Cause], ...]]] = {
@@ -55,6 +59,20 @@ TRUE_BECAUSE: Final[Mapping[str, tuple[frozenset[Cause], ...]]] = {
     "wake_overloaded": _NOT_WOKEN,
     "not_ready": (frozenset({Cause.GATEWAY_DRAINS}),),
 }
+#: The gateway's reason → the status that tells it.
+STATUS: Final[Mapping[str, int]] = {
+    "sandbox_unreachable": 502,
+    "upstream_reset": 502,
+    "upstream_timeout": 504,
+    "wake_failed": 503,
+    "wake_timeout": 503,
+    "wake_overloaded": 503,
+    "not_ready": 503,
+}
+#: The longest that an answer may take, in seconds: a gateway's patience with the longest fault.
+LONGEST: Final = 45.0
+#: The same for the answers to what met no fault at all.
+UNDISTURBED: Final = 10.0
 #: The same for what ends without an answer.
 _BROKEN_BECAUSE: Final[Mapping[Outcome, frozenset[Cause]]] = {
     Outcome.LOST: _CUT | {Cause.GATEWAY_KILLED},
@@ -98,10 +116,12 @@ class Timeline:
 
         Of causes, only these count.
         """
-        if record.outcome is Outcome.RIGHT:
-            return True
         at_work = self.at_work(record) & among
+        if record.outcome is Outcome.RIGHT:
+            return record.seconds <= (LONGEST if at_work else UNDISTURBED)
         if record.outcome is Outcome.REFUSED:
+            if record.status != STATUS.get(record.reason) or record.seconds > LONGEST:
+                return False
             needed = TRUE_BECAUSE.get(record.reason, (frozenset[Cause](),))
             return all(causes & at_work for causes in needed)
         return bool(_BROKEN_BECAUSE.get(record.outcome, frozenset()) & at_work)
@@ -119,7 +139,7 @@ class Timeline:
     def _felt_until(self, span: Span) -> float:
         """Return when the last gateway has heard of a fault's end."""
         until = span.end + self.grace
-        if span.cause is Cause.API_FAULT:
+        if span.cause in (Cause.API_FAULT, Cause.API_REFUSES):
             return until
         for one in self._spans.get(_GLOBAL, ()):
             if one.cause is Cause.API_FAULT and one.begin <= until <= one.end + self.grace:

@@ -53,6 +53,13 @@ class Vitals:
     descriptors: int
     tasks: int
     counts: dict[str, float]
+    #: Connections to sandboxes, idle ones included.
+    upstream: float
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether nothing is under way, and no connection but those to the API stands."""
+        return not self.upstream and not any(self.counts.values())
 
     @classmethod
     def of(cls, gateway: Gateway) -> Vitals:
@@ -60,7 +67,8 @@ class Vitals:
         counts = {name: gateway.metric(name) for name in COUNTS}
         tasks = int(gateway.metric("asyncio_tasks"))
         assert tasks, "there is always one"
-        return cls(descriptors, tasks, counts)
+        upstream = gateway.metric("upstream_connections_open")
+        return cls(descriptors, tasks, counts, upstream)
 
     def left_since(self, before: Vitals) -> dict[str, float]:
         """Return what is left over that was not there before anybody asked anything.

@@ -22,8 +22,8 @@ from gateway.sandbox.errors import AccessDenied, ApiUnavailable, ClusterError
 STEADY: Final = 5.0
 #: How often to ask for an API that is not installed, and how long one that was there may be missing
 #: before its objects are given up (a starting API server does not know custom resources): seconds.
-MISSING_RETRY: Final = 30.0
-MISSING_GRACE: Final = 30.0
+MISSING_RETRY: Final = 10.0
+MISSING_GRACE: Final = 300.0
 #: A watch that the API refuses this often in a row may be asking for the impossible.
 RELIST_AFTER: Final = 5
 #: The longest wait for an API that does not answer, and for a list that is known to be needed: both

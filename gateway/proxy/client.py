@@ -305,8 +305,11 @@ class Connection(RequestHandler):
         else:
             self._wire.resume_reading()
 
-    def handle_error(self, *_args: Any, **_kw: Any) -> Any:
+    def handle_error(
+        self, _request: Any, _status: int = 500, exc: BaseException | None = None, *_more: Any
+    ) -> Any:
         """Break off: the proxy answers its own errors, so this one is a bug of ours."""
+        self.log_exception(exc_info=exc)
         self.break_off()
         return CLOSED
 

@@ -272,6 +272,9 @@ REQUIREMENTS: Final[Mapping[int, Requirement]] = {
         "RFC 6455 §5.5, §7.4",
         "proxy/uses, proxy/websocket, proxy/plane",
     ),
+    60: Requirement(
+        "A mistake in the gateway costs its own connection, and is logged", OWN, "proxy/client"
+    ),
 }
 
 #: Tests that hold a requirement without having its number, by file.
