@@ -208,6 +208,8 @@ class Gateway:
                 group.create_task(self._sleeping.resign())
         if not await self._plane.drain(settings.drain_timeout):
             _LOG.warning("requests broken off", extra={"in_flight": self._plane.in_flight})
+        if self._sleeping is not None:
+            await self._sleeping.take_leave()
 
     async def close(self) -> None:
         """Stop everything: who still waits for a sandbox is told so, all else is broken off."""

@@ -114,6 +114,7 @@ class Sleeping:
             await stack.enter_async_context(meanwhile(postponer.run()))
             if self._observers is not None:
                 await stack.enter_async_context(meanwhile(self._observers.run()))
+                await stack.enter_async_context(meanwhile(peers.keep_in_sight()))
             stack.push_async_exit(self._term)
             await self._term.enter_async_context(meanwhile(controller.run()))
             yield
@@ -121,6 +122,12 @@ class Sleeping:
     async def resign(self) -> None:
         """Leave it to others to put sandboxes to sleep; what this replica uses it still tells."""
         await self._term.aclose()
+
+    async def take_leave(self) -> None:
+        """Nothing is used here any more: leave what is known of uses to others, and to objects."""
+        assert self._peers is not None, "it has begun"
+        assert self._controller is not None, "it has begun"
+        await asyncio.gather(self._peers.take_leave(), self._controller.tidy())
 
     async def snapshot(self, route: Route) -> Snapshot:
         """Return how a sandbox stands between use and sleep."""

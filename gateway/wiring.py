@@ -263,6 +263,7 @@ def idle(settings: Settings) -> IdleConfig:
         min_uptime=settings.standby_min_uptime,
         deployments_after=settings.idle_deployments_after if settings.idle_deployments else None,
         notes_per_second=settings.activity_writes_per_second,
+        cooldown=settings.hold_cooldown,
     )
 
 

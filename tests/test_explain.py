@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from gateway.dialects import own
 from gateway.dialects.agent_sandbox import AgentSandbox
 from gateway.dialects.deployment import DEPLOYMENT, SERVICE
 from gateway.dialects.kruise import Kruise
@@ -20,7 +21,7 @@ from gateway.explain.sleep import FAILURES
 from gateway.explain.state import MEANINGS, REASONS
 from gateway.replicas.peers import PeerUse
 from gateway.sandbox import errors, states
-from gateway.sandbox.model import State
+from gateway.sandbox.model import State, WakePolicy
 from gateway.sandbox.standby import DISABLED, NO_RULES, IdleRules, StandbyCheck, StandbyPolicy
 from gateway.sandbox.texts import parse_time
 from gateway.standby.idle import FAILED, Result, Trouble
@@ -463,6 +464,14 @@ def test_it_is_told_why_one_did_not_sleep_that_should_have(result: Result) -> No
     assert f"it should have slept 1m40s ago, but {FAILURES[result]}" in told
 
 
+def test_a_guests_no_is_told_with_when_it_is_asked_again() -> None:
+    told = asleep_or_not(replace(IDLE, idle_since=600.0), vetoed_until=AT.now + 45)
+    assert "the sandbox itself did not agree (standby-check); it is asked again at" in told
+    assert "(in 45s)" in told
+    assert "it should have slept" not in told
+    assert "did not agree" not in asleep_or_not(IDLE, vetoed_until=AT.now + 45)
+
+
 def test_it_is_told_how_each_replica_uses_it() -> None:
     uses = [
         PeerUse("here", 0, 61.0),
@@ -507,6 +516,42 @@ def test_what_the_object_says_of_its_sleep_is_told_without_a_gateway() -> None:
         "only a gateway knows",
     ):
         assert said in told
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "advice"),
+    [
+        (own.HOLD_UNTIL, "tomorrow", "sandbox-gateway unpin"),
+        (own.STANDBY_CHECK, "ready?", own.ALWAYS_ON),
+    ],
+)
+def test_what_keeps_it_awake_by_mistake_is_told_as_that(name: str, wrong: str, advice: str) -> None:
+    route = Native().route(with_annotations(NATIVE_RUNNING, {name: wrong}))
+    rules = route.idle
+    seen = replace(IDLE, pinned=rules.pinned, always_on=rules.always_on)
+    told = explain(route, None, Native(), NOW, standby=snapshot_of(route, seen, AT, observes=False))
+    sleep = lines(told, "Sleep")
+    assert f"awake: its {name} does not parse, which keeps it awake until that is mended" in sleep
+    assert sleep.count(f"its {name} does not parse") == 2
+    assert advice not in sleep
+    assert "pinned, until" not in sleep
+    assert "its author rules" not in sleep
+
+
+@pytest.mark.parametrize("wakes", [True, False])
+def test_it_is_told_where_traffic_cannot_wake_it_again(wakes: bool) -> None:
+    awake = replace(Native().route(NATIVE_RUNNING), wake=WakePolicy(wakes))
+    for policy, told in ((POLICY, not wakes), (DISABLED, False), (None, False)):
+        route = replace(awake, idle=IdleRules(policy=policy))
+        sleep = lines(explain(route, None, Native(), NOW), "Sleep")
+        assert ("traffic cannot wake it again: wake on traffic is off" in sleep) is told
+
+
+def test_times_beyond_all_use_are_not_counted_out() -> None:
+    rules = IdleRules(policy=StandbyPolicy(True, 9e9), hold_until=NOW + 9e9)
+    told = asleep_or_not(replace(IDLE, hold_until=AT.now + 9e9), rules)
+    assert "policy: sleeps after more than a year without use" in told
+    assert "(in more than a year)" in told
 
 
 def test_a_policy_by_default_is_told_as_one() -> None:

@@ -259,7 +259,15 @@ def test_a_secret_in_place_of_its_file_is_never_repeated(tmp_path: Path, value: 
         ({"BROWSER_LOGIN": "true", "AUTH_MODE": "access-token"}, "needs host_suffixes"),
         ({"E2B_ID_HEADER": "E2b-Traffic-Access-Token"}, "e2b_id_header must not be"),
         ({"IDLE_DEPLOYMENTS_AFTER": "4m59s"}, "idle_deployments_after must be at least 5m"),
-        ({"IDLE_DEPLOYMENTS": "true"}, "idle_deployments has no effect: standby is false"),
+        (
+            {"IDLE_DEPLOYMENTS": "true", "DIALECTS": "native,deployment"},
+            "idle_deployments has no effect: standby is false",
+        ),
+        (
+            {"IDLE_DEPLOYMENTS": "true", "STANDBY": "true"},
+            "idle_deployments has no effect: dialects has neither",
+        ),
+        ({"PEER_SELECTOR": "app=gateway"}, "peer_selector has no effect"),
         ({"KUBECONFIG": "/nowhere/at/all"}, "there is no such file"),
     ],
 )

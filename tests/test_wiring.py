@@ -22,11 +22,16 @@ from gateway.proxy.handler import ProxyConfig
 from gateway.proxy.limits import SPECIAL, RequestLimits
 from gateway.proxy.reach import ReachConfig
 from gateway.proxy.target import Scheme, TargetConfig
+from gateway.proxy.uses import CountConfig
 from gateway.reloading import Reloader
+from gateway.replicas.calls import CallConfig
+from gateway.replicas.sleep import FENCE
 from gateway.sandbox.errors import AuthUnavailable, Unauthenticated
 from gateway.sandbox.model import Key, Route, State
-from gateway.sandbox.policy import NeverWake
+from gateway.sandbox.policy import NeverCount, NeverWake
 from gateway.settings import load
+from gateway.standby.config import IdleConfig
+from gateway.standby.postponer import PostponerConfig
 from gateway.telemetry.instruments import Instruments
 from gateway.wake.config import WakeConfig
 
@@ -132,6 +137,20 @@ def test_the_admin_token_is_replaced_when_its_file_changes(tmp_path: Path) -> No
     reloader.look()
     assert seen == ["another"]
     wiring.watch_admin_token(made(), reloader, seen.append)
+
+
+def test_the_token_of_observers_is_replaced_when_its_file_changes(tmp_path: Path) -> None:
+    file, reloader, seen = tmp_path / "token", Reloader(Instruments()), list[str]()
+    file.write_text("one\n")
+    settings = made(observer_token_file=file)
+    assert wiring.observer_token(settings) == "one"
+    assert wiring.observer_token(made()) is None
+    wiring.watch_observer_token(settings, reloader, seen.append)
+    wiring.watch_admin_token(settings, reloader, pytest.fail)
+    file.write_text("another\n")
+    reloader.look()
+    assert seen == ["another"]
+    wiring.watch_observer_token(made(), reloader, seen.append)
 
 
 def test_targets_get_their_names_in_lower_case() -> None:
@@ -327,6 +346,69 @@ def test_the_cluster_gets_what_is_watched(tmp_path: Path) -> None:
         stale_after=300.0,
     )
     assert wiring.cluster(made()).kubeconfig is None
+
+
+def test_only_one_of_several_replicas_begins_later_than_a_question_may_last(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "token").write_text("s3cret")
+    place = {"pod_name": "gw-0", "pod_namespace": "gws", "peer_selector": "app=gw"}
+    token = {"admin_token_file": str(tmp_path / "token")}
+    assert wiring.cluster(made(**place, **token, lease_name="sleep")).begin_after == FENCE
+    assert wiring.cluster(made(**token)).begin_after == 0.0
+
+
+def test_what_is_no_use_is_what_the_settings_say() -> None:
+    config = wiring.count(
+        made(
+            uncounted_methods="HEAD,OPTIONS",
+            uncounted_paths="/healthz,/metrics",
+            uncounted_user_agents="probe/,Monitor",
+            uncounted_pings="true",
+        )
+    )
+    never_count = NeverCount(
+        methods=frozenset({b"HEAD", b"OPTIONS"}),
+        path_prefixes=(b"/healthz", b"/metrics"),
+        user_agents=(b"probe/", b"Monitor"),
+    )
+    assert config == CountConfig(never_count=never_count, pings=False)
+    by_default = wiring.count(made())
+    assert by_default == CountConfig(NeverCount(), pings=True)
+    settings = made(uncounted_methods="HEAD")
+    assert wiring.plane(settings, frozenset()).count == wiring.count(settings)
+
+
+def test_sleep_gets_its_times_and_bounds() -> None:
+    knobs = {
+        "standby": "true",
+        "dialects": "deployment",
+        "standby_concurrency": "3",
+        "standby_min_uptime": "4s",
+        "idle_deployments_after": "6m",
+        "activity_writes_per_second": "7",
+        "hold_cooldown": "2s",
+    }
+    config = wiring.idle(made(**knobs, idle_deployments="true"))
+    assert config == IdleConfig(
+        concurrency=3, min_uptime=4.0, deployments_after=360.0, notes_per_second=7.0, cooldown=2.0
+    )
+    assert wiring.idle(made(**knobs)).deployments_after is None
+    assert wiring.idle(made()) == IdleConfig()
+
+
+def test_putting_off_gets_its_cooldown_and_bound() -> None:
+    config = wiring.postponing(made(hold_cooldown="2s", standby_concurrency="3"))
+    assert config == PostponerConfig(cooldown=2.0, concurrency=3)
+    assert wiring.postponing(made()) == PostponerConfig()
+
+
+def test_other_replicas_are_called_where_and_as_this_one_is(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("s3cret\n")
+    settings = made(data_listen="127.0.0.1:8", admin_listen="127.0.0.1:9", admin_token_file=file)
+    assert wiring.calls(settings) == CallConfig(port=9, token="s3cret")
+    assert wiring.calls(made()).token is None
 
 
 def test_the_admin_listener_gets_its_address_and_token(tmp_path: Path) -> None:

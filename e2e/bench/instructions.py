@@ -58,7 +58,8 @@ _ORDER: Final = (*dict.fromkeys(part for _, part in _PARTS), _OTHER)
 class Case:
     """One kind of request. `body`: None is a GET, else a POST with so many bytes.
 
-    `numbered` ones have a field with another value each time, the others are all the same.
+    `numbered` ones have a field with another value each time, the others are all the same. With
+    `standby` each request is counted as a use of its sandbox.
     """
 
     name: str
@@ -66,6 +67,12 @@ class Case:
     body: int | None = None
     access_log: bool = False
     numbered: bool = False
+    standby: bool = False
+
+    @property
+    def settings(self) -> tuple[tuple[str, str], ...]:
+        """Return what the gateway is told for it."""
+        return ("access_log", str(self.access_log).lower()), ("standby", str(self.standby).lower())
 
     def asked(self, upstream: int) -> Asked:
         """Return what is sent for it to a sandbox on this port."""
@@ -89,6 +96,8 @@ CASES: Final = (
     Case("POST 1 KiB, 8 connections", 8, body=1024),
     Case("GET, 1 connection, access log on", 1, access_log=True),
     Case("GET, 8 connections, access log on", 8, access_log=True),
+    Case("GET, 1 connection, uses counted", 1, standby=True),
+    Case("GET, 1 connection, a field differs, uses counted", 1, numbered=True, standby=True),
 )
 
 
@@ -160,12 +169,11 @@ def _measured(counter: InstructionCounter, place: Path) -> dict[Case, Seen]:
     for repeat in range(_REPEATS):
         with Stage(place / f"stage{repeat}") as stage:
             upstream, kubeconfig = stage.upstream(), stage.api(_SANDBOX)
-            for log in (False, True):
-                setting = str(log).lower()
+            for number, settings in enumerate(dict.fromkeys(case.settings for case in CASES)):
                 gateway = stage.gateway(
-                    kubeconfig, f"log-{setting}", counter.under, access_log=setting
+                    kubeconfig, f"gateway{number}", counter.under, **dict(settings)
                 )
-                for case in (one for one in CASES if one.access_log is log):
+                for case in (one for one in CASES if one.settings == settings):
                     asked = case.asked(upstream)
                     counts = [_count(counter, gateway, asked) for _ in range(_COUNTS)]
                     seen[case].repeats.append(counts)

@@ -61,7 +61,7 @@ class Normal:
         if uid := kept.get("uid"):
             self._called(self._uids, uid, f"uid of {name}")
         version = kept.get("resourceVersion")
-        if version and of_many:
+        if version and (of_many or not name):  # a bookmark among a table's rows has no name
             kept["resourceVersion"] = "some version"
         elif version and version not in self._versions.values():
             kept["resourceVersion"] = self._called(self._versions, version, f"version of {name}")

@@ -383,6 +383,8 @@ def test_replicas_may_see_each_other_and_write_their_lease(
     objects = objects_of(helm, standby("native", on=True), namespace)
     pods = f"/api/v1/namespaces/{namespace}/pods"
     leases = f"{LEASES.path}/namespaces/{namespace}/{LEASES.plural}"
+    # Another test's replica may have led here.
+    cluster.kubectl("delete", "leases", "--all", f"--namespace={namespace}")
     with (
         applied(cluster, of_kind(objects, *RIGHTS), home / "rights.yaml"),
         connect(cluster.kubeconfig_of(NAME, namespace)) as account,

@@ -66,8 +66,8 @@ class Sleeps:
     _without_leader_until: float = 0.0
     _forgotten_until: float = 0.0
 
-    def gateway_gone(self) -> None:
-        """What a gateway knew of uses ends with it, and its pod is taken away at once."""
+    def gateway_killed(self) -> None:
+        """What a gateway knew of uses dies with it, if its pod is taken away at once."""
         self._forgotten_until = time.monotonic() + max(_IDLE_TIMES)
 
     def leader_lost(self) -> None:
@@ -193,11 +193,10 @@ class _Run:
             leader = await asyncio.to_thread(lambda: self.fleet.leader)
             if leader is not None and chance.random() < 0.5:
                 await self.fleet.kill(leader)
-                sleeps.gateway_gone()
+                sleeps.gateway_killed()
                 await self.fleet.add()
             else:
                 await self.fleet.restart(leader or self.fleet.members[0])
-                sleeps.gateway_gone()
             sleeps.leader_lost()
 
     async def _rest(self, users: Sequence[User]) -> list[str]:

@@ -1,4 +1,4 @@
-"""What other replicas may ask of this one: may sandboxes sleep, what came of it, who uses them.
+"""What other replicas may ask of this one, and tell it: may sandboxes sleep, and who uses them.
 
 None of it is for people, so that it is not in the OpenAPI document.
 """
@@ -35,6 +35,7 @@ class PeerRoutes:
             Operation("POST", wire.ASK_PATH, self._ask),
             Operation("POST", wire.SETTLE_PATH, self._settle),
             Operation("POST", wire.USES_PATH, self._tell_use),
+            Operation("POST", wire.FAREWELL_PATH, self._inherit),
         )
 
     async def _ask(self, request: web.Request) -> web.Response:
@@ -48,6 +49,10 @@ class PeerRoutes:
         told = await _read(request, wire.Settlement)
         for one in told.outcomes:
             self._gate.settle(told.question, one.key, one.uid, one.version, one.known)
+        return _answer(wire.Heard(protocol=wire.PROTOCOL, replica=self._replica))
+
+    async def _inherit(self, request: web.Request) -> web.Response:
+        self._gate.inherit((await _read(request, wire.Farewell)).uses)
         return _answer(wire.Heard(protocol=wire.PROTOCOL, replica=self._replica))
 
     async def _tell_use(self, request: web.Request) -> web.Response:

@@ -8,6 +8,7 @@ from gateway.admin.parts import About, Answer, Operation, Schema, json_answer
 from gateway.admin.problems import NAMED_PROBLEMS
 from gateway.admin.sandboxes import DIALECT, ONE, asked_for
 from gateway.standby.idle import Result
+from gateway.standby.snapshot import VETOED
 from gateway.standby.verdict import Reason, Status
 
 if TYPE_CHECKING:
@@ -108,9 +109,10 @@ _PROPERTIES: Final[Schema] = {
     "pinned": _flag("Whether it is kept awake until somebody takes the pin off."),
     "last_standby": _LAST_STANDBY,
     "last_failure": {
-        "enum": [None, *(one.value for one in Result)],
+        "enum": [None, VETOED, *(one.value for one in Result)],
         "description": "Why it is awake though it should sleep, where the replica asked puts "
-        "sandboxes to sleep; null: it should not.",
+        "sandboxes to sleep; null: it should not. `vetoed`: the sandbox itself did not agree "
+        "(its annotation standby-check), and is asked again.",
     },
     "replicas": {
         "type": "array",

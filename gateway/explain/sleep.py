@@ -28,6 +28,15 @@ _PLAIN: Final[Mapping[Reason, str]] = {
     "nobody knows whether it is used",
 }
 
+#: Annotations that keep it awake where they do not parse, by the reason that is given then.
+_MISREAD: Final[Mapping[Reason, str]] = {
+    Reason.PINNED: own.HOLD_UNTIL,
+    Reason.ALWAYS_ON: own.STANDBY_CHECK,
+}
+
+#: Seconds beyond which nobody wants to know how long it is.
+_LONGEST_TOLD: Final = 365 * 86400.0
+
 FAILURES: Final[Mapping[Result, str]] = {
     Result.SILENT: "not all replicas answer whether it is used",
     Result.UNCERTAIN: "some replica cannot tell whether it is used",
@@ -41,14 +50,14 @@ FAILURES: Final[Mapping[Result, str]] = {
 def told_sleep(case: Case) -> Iterator[str]:
     """Tell why it is awake or sleeps, with the numbers behind it."""
     if case.standby is not None:
-        yield from _standing(case.standby, case.now)
+        yield from _standing(case, case.standby)
     yield from _rules(case)
     if case.standby is None and case.route.idle.policy is not None:
         yield "whether it is used now, only a gateway knows"
 
 
-def _standing(told: Snapshot, now: float) -> Iterator[str]:
-    yield f"{told.status.value} ({told.reason.value}): {_why(told, now)}"
+def _standing(case: Case, told: Snapshot) -> Iterator[str]:
+    yield f"{told.status.value} ({told.reason.value}): {_why(case, told)}"
     if told.trouble is not None:
         yield (
             f"it should have slept {_span(told.overdue)} ago, but {FAILURES[told.trouble]}; "
@@ -63,7 +72,8 @@ def _standing(told: Snapshot, now: float) -> Iterator[str]:
         )
 
 
-def _why(told: Snapshot, now: float) -> str:
+def _why(case: Case, told: Snapshot) -> str:
+    now = case.now
     match told.status:
         case Status.ACTIVE:
             return f"awake: {told.active} requests, tunnels or connections use it now"
@@ -73,11 +83,14 @@ def _why(told: Snapshot, now: float) -> str:
             return "it is being put to sleep now"
     match told.reason:
         case Reason.LEASED:
-            return f"awake: held until {_moment(told.hold_until, now)}"
+            return f"awake: held until {_moment(told.until, now)}"
         case Reason.MIN_UPTIME:
             return f"awake: it has just begun to run; it may sleep at {_moment(told.until, now)}"
         case Reason.NOT_RUNNING:
             return f"it does not run; it was used last at {_time(told.last_used_at)}"
+    misread = _MISREAD.get(told.reason)
+    if misread is not None and _is_misread(case, misread):
+        return f"awake: its {misread} does not parse, which keeps it awake until that is mended"
     return _PLAIN[told.reason]
 
 
@@ -85,6 +98,11 @@ def _countdown(told: Snapshot, now: float) -> str:
     assert told.policy is not None, "only a policy has it counted down"
     idle = "-" if told.idle_since is None else _span(now - told.idle_since)
     passed = f"idle for {idle} of {_span(told.policy.idle_timeout)}"
+    if told.vetoed_until is not None:
+        return (
+            f"{passed}; the sandbox itself did not agree (standby-check); it is asked again at "
+            f"{_moment(told.vetoed_until, now)}"
+        )
     if told.status is Status.READY_FOR_STANDBY:
         return f"{passed}; it sleeps once all replicas have agreed"
     return f"awake: {passed}; unless somebody uses it, it sleeps at {_moment(told.until, now)}"
@@ -107,6 +125,11 @@ def _rules(case: Case) -> Iterator[str]:
     """Tell what the object says."""
     rules = case.route.idle
     yield _policy(rules.policy, case.standby)
+    if rules.policy is not None and rules.policy.enabled and not case.route.wake.enabled:
+        yield (
+            "traffic cannot wake it again: wake on traffic is off, so it sleeps until somebody "
+            "wakes it by hand"
+        )
     yield from _holds(case, rules)
     if rules.check is not None:
         check = f"port {rules.check.port}, {rules.check.path}"
@@ -123,13 +146,21 @@ def _rules(case: Case) -> Iterator[str]:
 
 
 def _holds(case: Case, rules: IdleRules) -> Iterator[str]:
-    if rules.always_on:
+    if _is_misread(case, own.STANDBY_CHECK):
+        yield f"nothing puts it to sleep: its {own.STANDBY_CHECK} does not parse"
+    elif rules.always_on:
         yield f"nothing puts it to sleep ({own.ALWAYS_ON})"
-    if rules.pinned:
+    if _is_misread(case, own.HOLD_UNTIL):
+        yield f"held as by a pin: its {own.HOLD_UNTIL} does not parse; mend it or take it off"
+    elif rules.pinned:
         yield (f"pinned: nothing puts it to sleep until: sandbox-gateway unpin {case.route.key}")
     if rules.hold_until is not None:
         tense = "was held" if rules.hold_until <= case.now else "held"
         yield f"{tense} until {_moment(rules.hold_until, case.now)}"
+
+
+def _is_misread(case: Case, annotation: str) -> bool:
+    return any(problem.field == annotation for problem in case.route.problems)
 
 
 def _policy(policy: StandbyPolicy | None, told: Snapshot | None) -> str:
@@ -154,4 +185,6 @@ def _time(epoch: float | None) -> str:
 
 
 def _span(seconds: float) -> str:
+    if seconds > _LONGEST_TOLD:
+        return "more than a year"
     return format_duration(max(round(seconds), 0))

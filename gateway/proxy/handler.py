@@ -99,7 +99,7 @@ class Proxy:
         except GatewayError:
             return False
         uses = self._uses
-        if uses is not None and uses.must_wait(admitted):
+        if uses is not None and admitted.route.uid in uses.shut:
             return False
         upstream = self._reacher.pooled(admitted, now)
         if upstream is None:

@@ -58,8 +58,10 @@ class Journal:
     def end(self, request: Request, now: float) -> None:
         """Count a request as done and log it. `now` is by the loop's clock, as `began` is."""
         self.in_flight -= 1
-        if request.usage is not None:
-            request.leave(now)
+        usage = request.usage
+        if usage is not None:
+            request.usage = None
+            usage.leave(now)
         seconds = now - request.began
         if request.outcome is ANSWERED:
             self._answered.count += 1

@@ -41,7 +41,8 @@ class Uses:
 
     def __init__(self, gate: Gate, config: CountConfig) -> None:
         never = config.never_count
-        self._is_shut = gate.is_shut  # bound once
+        #: The sandboxes of which it is being decided now whether they sleep, by uid.
+        self.shut = gate.shut
         self._enter = gate.activity.enter
         self._never = never
         self._by_agent = bool(never.user_agents)
@@ -50,21 +51,21 @@ class Uses:
         #: Those that count by their data alone, by the life that they lead to.
         self._tunnels: _Tunnels = {}
 
-    def must_wait(self, admitted: Admitted) -> bool:
-        """Return whether it is being decided now whether a request's sandbox sleeps."""
-        return self._is_shut(admitted.route.uid)
-
     def count(self, request: Request, head: RequestHead, admitted: Admitted) -> None:
         """Count an admitted request from now on, unless it is no use."""
+        if (self._by_agent or self._by_line) and not self._counts(head, admitted):
+            return
+        request.usage = self._enter(admitted.route.uid, request.began)
+
+    def _counts(self, head: RequestHead, admitted: Admitted) -> bool:
         if self._by_agent:
             counts = head.findings.counts
             if counts is None:
                 counts = head.findings.counts = not self._has_agent(head)
             if not counts:
-                return
-        if self._by_line and self._never.has_line(head.method, admitted.target.path or head.target):
-            return
-        request.usage = self._enter(admitted.route.uid, request.began)
+                return False
+        target = admitted.target.path or head.target
+        return not (self._by_line and self._never.has_line(head.method, target))
 
     def frames(self, request: Request) -> Frames:
         """Return what follows the frames of a request that may become a WebSocket."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import heapq
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -16,7 +17,7 @@ from gateway.replicas.sleep import Fences, Word
 from gateway.sandbox.errors import ClusterError, ObjectGone
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Container, Mapping
 
     from gateway.replicas.sleep import Answer, Fence
     from gateway.sandbox.activity import Activity
@@ -80,6 +81,11 @@ class Gate:
     def __len__(self) -> int:
         return len(self._fences.by_uid)
 
+    @property
+    def shut(self) -> Container[str]:
+        """The sandboxes, by uid, whose gate is shut; always the same object, for who asks often."""
+        return self._fences.by_uid
+
     def is_shut(self, uid: str) -> bool:
         """Return whether requests to a sandbox have to `wait`. Asked for each request."""
         return uid in self._fences.by_uid
@@ -113,6 +119,20 @@ class Gate:
         """Return how a sandbox is used on this replica."""
         usage = self.activity.of(uid)
         return Use(0, None) if usage is None else Use(usage.count, usage.unused_for(self._clock()))
+
+    def inherit(self, uses: Mapping[str, float]) -> None:
+        """Take over what another replica knew that leaves: how long ago it used which sandbox."""
+        now = self._clock()
+        for uid, ago in uses.items():
+            usage = self.activity.of(uid)
+            if usage is not None:
+                usage.touch(max(usage.last, now - ago))
+
+    def bequest(self, most: int) -> dict[str, float]:
+        """Return how long ago sandboxes were used here, the `most` that were used last."""
+        now = self._clock()
+        last = heapq.nlargest(most, self.activity, key=lambda one: one.last)
+        return {one.uid: round(one.unused_for(now), 3) for one in last if not one.gone}
 
     def heed(self, before: Route | None, after: Route | None) -> None:
         """Take news of a sandbox, as a registry tells it."""

@@ -11,6 +11,7 @@ when it comes to serve, and what keeps new ones back (`sleep`) begins later than
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -26,6 +27,14 @@ if TYPE_CHECKING:
     from gateway.replicas.gate import Gate
     from gateway.replicas.wire import Item, Outcome
     from gateway.telemetry.instruments import Instruments
+
+#: Seconds for the farewell of a replica that leaves; how many sandboxes it tells of at most, those
+#: that were used last; and how many in one message.
+LEAVING: Final = 5.0
+BEQUEATHED: Final = 20_000
+_PAGE: Final = 500
+#: Seconds between two looks at who the others are, where their addresses matter.
+SIGHT: Final = 10.0
 
 #: What a question about one sandbox ends in, beside what `sleep` calls the answers.
 _GRANTED: Final = "granted"
@@ -178,6 +187,31 @@ class Peers:
                 for pod, reply in replies
             ),
         ]
+
+    async def take_leave(self) -> None:
+        """Tell all others what was used here, as far as they hear it in some seconds.
+
+        Nobody else knows that, and this replica is not asked any more once it is gone.
+        """
+        before = self._clock() + LEAVING
+        try:
+            others = await self._all_others(before)
+        except PeersUnknown:
+            others = self._others
+        uses = tuple(self._gate.bequest(BEQUEATHED).items()) if others else ()
+        for start in range(0, len(uses), _PAGE):
+            part = dict(uses[start : start + _PAGE])
+            message = wire.Farewell(protocol=wire.PROTOCOL, uses=part)
+            if self._clock() >= before:
+                return
+            await self._call_each(others, wire.FAREWELL_PATH, message, wire.Heard, before)
+
+    async def keep_in_sight(self) -> None:
+        """Read again and again who the others are, for `addresses`, until cancelled."""
+        while True:
+            with contextlib.suppress(PeersUnknown):
+                await self._all_others(self._clock() + ASKING)
+            await asyncio.sleep(SIGHT)
 
     # ---- who they are, and what they say --------------------------------------------------
 

@@ -25,6 +25,7 @@ PROTOCOL: Final = 1
 ASK_PATH: Final = "/api/v1/peers/ask"
 SETTLE_PATH: Final = "/api/v1/peers/settle"
 USES_PATH: Final = "/api/v1/peers/uses"
+FAREWELL_PATH: Final = "/api/v1/peers/farewell"
 
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
 _Seconds = Annotated[float, msgspec.Meta(ge=0)]
@@ -81,6 +82,12 @@ class UseQuestion(Message, frozen=True):
     """How is a sandbox used?"""
 
     uid: _Name
+
+
+class Farewell(Message, frozen=True):
+    """A replica leaves; so many seconds ago it used these sandboxes, by uid."""
+
+    uses: dict[_Name, _Seconds]
 
 
 class Reply(Message, frozen=True):

@@ -107,6 +107,9 @@ _ASLEEP: Final = frozenset({State.PAUSED, State.PAUSING, State.RESUMING, State.C
 
 
 def _began(before: Route, after: Route) -> bool:
+    if after.backing is not None:
+        # Workloads have a new life with each deploy, which is no use: only to leave zero is.
+        return before.state is State.PAUSED and after.state is not State.PAUSED
     return after.state is State.RUNNING and (
         before.state in _ASLEEP or before.incarnation != after.incarnation
     )

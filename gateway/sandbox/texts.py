@@ -48,6 +48,11 @@ def remembered(parse: Callable[[str], T]) -> Callable[[str], T]:
     return read
 
 
+#: The first and the last second that RFC 3339 can write in UTC.
+_FIRST: Final = int(datetime.min.replace(tzinfo=UTC).timestamp())
+_LAST: Final = int(datetime.max.replace(tzinfo=UTC, microsecond=0).timestamp())
+
+
 def parse_time(value: str) -> float:
     """Return an RFC 3339 time as epoch seconds; raise ValueError."""
     if _RFC3339.fullmatch(value) is None:
@@ -56,8 +61,12 @@ def parse_time(value: str) -> float:
 
 
 def format_time(epoch: float) -> str:
-    """Return epoch seconds as Kubernetes writes times: RFC 3339, UTC, whole seconds."""
-    return datetime.fromtimestamp(int(epoch), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    """Return epoch seconds as Kubernetes writes times: RFC 3339, UTC, whole seconds.
+
+    By another offset a time may be one of year 0 or 10000 in UTC: the nearest that can be written.
+    """
+    moment = datetime.fromtimestamp(min(max(int(epoch), _FIRST), _LAST), UTC)
+    return moment.replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
 
 
 def format_moment(epoch: float) -> str:

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from gateway.settings.choices import AuthMode, TargetScheme
+from gateway.settings.choices import AuthMode, DialectName, TargetScheme
 from gateway.settings.model import Settings, kind_of
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ MAX_LEEWAY: Final = 300.0
 
 #: An idle Deployment is left alone for this long (s): pods take long to start.
 IDLE_DEPLOYMENTS_FLOOR: Final = 300.0
+WORKLOADS: Final = frozenset({DialectName.DEPLOYMENT, DialectName.STATEFUL_SET})
 #: What replicas that elect a leader need to find each other, and to be believed by each other.
 NEEDED_BY_REPLICAS: Final = ("pod_name", "pod_namespace", "peer_selector", "admin_token_file")
 
@@ -147,6 +148,9 @@ def _standby(settings: Settings) -> Iterator[Conflict]:
         floor = kind_of("idle_deployments_after").show(IDLE_DEPLOYMENTS_FLOOR)
         message = f"idle_deployments_after must be at least {floor}"
         yield Conflict(("idle_deployments_after",), message)
+    if settings.idle_deployments and not WORKLOADS.intersection(settings.dialects):
+        message = "idle_deployments has no effect: dialects has neither deployment nor statefulset"
+        yield Conflict(("idle_deployments", "dialects"), message)
     for name in ("idle_deployments", "observe_connections"):
         if getattr(settings, name) and not settings.standby:
             yield Conflict((name, "standby"), f"{name} has no effect: standby is false")
@@ -157,6 +161,9 @@ def _standby(settings: Settings) -> Iterator[Conflict]:
 
 def _replicas(settings: Settings) -> Iterator[Conflict]:
     if settings.lease_name is None:
+        if settings.peer_selector is not None:
+            message = "peer_selector has no effect: there is no lease_name"
+            yield Conflict(("peer_selector", "lease_name"), message)
         return
     for name in NEEDED_BY_REPLICAS:
         if getattr(settings, name) is None:

@@ -39,14 +39,16 @@ class Standby(Group):
     )
     idle_deployments: Switch = knob(
         "false",
-        "Whether Deployments and StatefulSets without a policy of their own have that of "
-        "idle_deployments_after.",
+        "Whether Deployments and StatefulSets that traffic may wake, and that have no policy of "
+        "their own, have that of idle_deployments_after.",
     )
     idle_deployments_after: Duration = knob(
         "30m", "Their idle time. At least 5m: a workload takes long to start."
     )
     hold_cooldown: DurationOrZero = knob(
-        "1s", "From the end of the last use of a sandbox until it counts as idle to its platform."
+        "1s",
+        "From the end of a pin or a hold until a sandbox may sleep, and from that of its last use "
+        "until it counts as idle to a platform with a clock of its own.",
     )
     hold_max: Duration = knob("24h", "The longest time for which one call of the API may hold.")
     activity_writes_per_second: Rate = knob(
@@ -57,7 +59,7 @@ class Standby(Group):
     uncounted_methods: Methods = knob("", "Requests by these methods are no use of a sandbox.")
     uncounted_paths: Paths = knob("", "Nor are requests whose path begins with one of these.")
     uncounted_user_agents: Phrases = knob(
-        "kube-probe/", "Nor are requests whose User-Agent contains one of these."
+        "", "Nor are requests whose User-Agent contains one of these, such as GoogleHC/."
     )
     uncounted_pings: Switch = knob(
         "false",

@@ -13,8 +13,10 @@ class IdleConfig:
     concurrency: int = 16
     #: How long a sandbox runs at least before it sleeps again.
     min_uptime: float = 10.0
-    #: The idle time of Deployments and StatefulSets without a policy of their own; None: they
-    #: have none.
+    #: How long one is held on after its pin was taken off or its lease has ended.
+    cooldown: float = 1.0
+    #: The idle time of Deployments and StatefulSets without a policy of their own that
+    #: traffic may wake; None: they have none.
     deployments_after: float | None = None
     #: How many objects a second are told since when their sandbox is idle, or that it is no more.
     notes_per_second: float = 10.0

@@ -109,6 +109,10 @@ class IdleController:
                 await self._leadership.wait_won()
                 await self._lead()
 
+    async def tidy(self) -> None:
+        """Take off the notes that are not true any more; this ends by itself, soon."""
+        await self._notes.tidy()
+
     # ---- what is known ------------------------------------------------------------------------
 
     def why(self, route: Route) -> Snapshot:
@@ -133,6 +137,7 @@ class IdleController:
             observes=self._judging.observes,
             slept=self._sleeps.of(route.uid),
             trouble=self._idle.trouble_with(route),
+            vetoed_until=self._idle.vetoed_until(route),
             uses=uses,
         )
 
@@ -143,7 +148,7 @@ class IdleController:
 
     def _hear(self, before: Route | None, after: Route | None) -> None:
         at = self._moment()
-        self._judging.heed(before, after, at.now)
+        self._judging.heed(before, after, at)
         self._heed(before, after)
         if self._leading:
             self._idle.hear(before, after, at)

@@ -18,11 +18,11 @@ becomes of them comes back as a `Result`. The rules:
 
 from __future__ import annotations
 
-import heapq
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from gateway.standby.agenda import Agenda
 from gateway.standby.verdict import Status
 
 if TYPE_CHECKING:
@@ -96,6 +96,9 @@ FAILED: Final = frozenset(
 _RESTS: Final = {Result.SILENT: REST_MIN, Result.UNAVAILABLE: REST_MAX}
 
 
+#: The longest pause after a failure that ends by itself once a replica has come or gone.
+_PAUSES: Final = {Result.SILENT: 2 * PAUSE_MIN, Result.UNCERTAIN: 2 * PAUSE_MIN}
+
 #: Seconds for which one is left alone that was written, or was found changed.
 _WAITS: Final = {Result.SLEPT: PAUSE_MAX, Result.CHANGED: PAUSE_MIN}
 
@@ -149,13 +152,14 @@ class IdleLoop:
         self._judging = judging
         self._activity = activity
         self._concurrency = concurrency
-        self._heap: list[tuple[float, Key]] = []
-        #: When a sandbox is looked at next: all other entries of the heap are void.
-        self._armed: dict[Key, float] = {}
+        #: When a sandbox is looked at next.
+        self._agenda: Agenda[Key] = Agenda()
         self._asked: dict[Key, _Asked] = {}
         self._checked: set[Key] = set()
         self._consents: dict[Key, float] = {}
         self._barred: dict[Key, _Bar] = {}
+        #: Until when those are left alone whose guests did not agree.
+        self._vetoed: dict[Key, float] = {}
         self._overdue: dict[Key, Trouble] = {}
         self._rest = _Bar(0.0, 0.0)
 
@@ -164,7 +168,7 @@ class IdleLoop:
     @property
     def watched(self) -> int:
         """Sandboxes whose idle time is watched."""
-        return len(self._armed)
+        return len(self._agenda)
 
     @property
     def in_progress(self) -> int:
@@ -180,12 +184,15 @@ class IdleLoop:
         """Return for how long the one that has waited longest should sleep."""
         first = next(iter(self._overdue.values()), None)
         failed = now if first is None else first.since
-        waiting = self._heap[0][0] if self._heap else now
-        return max(now - min(failed, waiting), 0.0)
+        return max(now - min(failed, self._agenda.next), 0.0)
 
     def trouble_with(self, route: Route) -> Trouble | None:
         """Return why a sandbox could not be put to sleep, if it should sleep."""
         return self._overdue.get(route.key)
+
+    def vetoed_until(self, route: Route) -> float | None:
+        """Return until when a sandbox is left alone whose guest did not agree; None: it has not."""
+        return self._vetoed.get(route.key)
 
     def is_asked(self, route: Route) -> bool:
         """Return whether a sandbox is being put to sleep."""
@@ -197,12 +204,12 @@ class IdleLoop:
     @property
     def due(self) -> float | None:
         """When something is to be looked at, by the monotonic clock; None: there is nothing."""
-        return max(self._heap[0][0], self._rest.until) if self._heap else None
+        return max(self._agenda.next, self._rest.until) if self._agenda else None
 
     def forget_all(self) -> None:
         """Another replica leads: nothing is looked at any more. What was asked is still settled."""
-        self._heap, self._armed = [], {}
-        for table in (self._consents, self._barred, self._overdue):
+        self._agenda.clear()
+        for table in (self._consents, self._barred, self._vetoed, self._overdue):
             table.clear()
         self._rest = _Bar(0.0, 0.0)
 
@@ -212,17 +219,20 @@ class IdleLoop:
             return
         if not self._judging.concerns(route):
             self._quit(route.key)
+            self._agenda.remove(route.key)
             return
         verdict = self._verdict(route, at)
         when = self._when(route, verdict, at.now)
-        if when is not None:
+        if when is None:
+            self._agenda.remove(route.key)
+        else:
             self._await(route, verdict, when, at.now)
 
     def hear(self, before: Route | None, after: Route | None, at: Moment) -> None:
         """Take news of a sandbox, as a registry tells it."""
         if before is not None and (after is None or after.uid != before.uid):
             self._quit(before.key)
-            self._armed.pop(before.key, None)
+            self._agenda.remove(before.key)
         if after is not None:
             self.arm(after, at)
 
@@ -232,14 +242,13 @@ class IdleLoop:
         if at.now < self._rest.until:
             return found
         for _ in range(LOOKS):
-            if not self._heap or self._heap[0][0] > at.now or len(self._asked) >= BATCH:
+            first = self._agenda.pop(at.now) if len(self._asked) < BATCH else None
+            if first is None:
                 break
-            due, key = heapq.heappop(self._heap)
-            if self._armed.get(key) == due:
-                del self._armed[key]
-                route = self._find(key)
-                if route is not None:
-                    self._look_at(route, due, at, found)
+            due, key = first
+            route = self._find(key)
+            if route is not None:
+                self._look_at(route, due, at, found)
         else:
             found.more = True
         return found
@@ -251,6 +260,7 @@ class IdleLoop:
         if known is None:
             return
         if known.uid == route.uid and may_sleep:
+            self._vetoed.pop(route.key, None)
             self._consents[route.key] = at.now + CONSENT
         elif known.uid == route.uid:
             self._bar_veto(known, at)
@@ -280,7 +290,7 @@ class IdleLoop:
             self._quit(key)
         else:
             self._overdue[key] = came
-            self._bar_failed(known, at)
+            self._bar_failed(known, result, at)
         if known is not None and result in _WAITS:
             # Its news may be late. And should its platform not do as told, it is told again.
             self._barred[key] = _Bar(at.now + _WAITS[result], 0.0)
@@ -302,7 +312,7 @@ class IdleLoop:
             self._checked.add(route.key)
             found.check.append(route)
         else:
-            self._push(route.key, at.now + TURN)
+            self._agenda.put(route.key, at.now + TURN)
 
     def _should_since(self, route: Route, due: float) -> float:
         """Return since when one should sleep that is found at a look that was `due` then."""
@@ -319,9 +329,9 @@ class IdleLoop:
         """
         noted_at = self._noted_at(route, verdict)
         if noted_at is not None and now < noted_at:
-            self._push(route.key, noted_at)
+            self._agenda.put(route.key, noted_at)
             return False
-        self._push(route.key, when)
+        self._agenda.put(route.key, when)
         return noted_at is not None
 
     def _verdict(self, route: Route, at: Moment) -> Verdict:
@@ -356,26 +366,23 @@ class IdleLoop:
         bar = self._barred.get(route.key)
         return when if bar is None else max(when, bar.until)
 
-    def _push(self, key: Key, when: float) -> None:
-        armed = self._armed.get(key)
-        if armed is None or when < armed:
-            self._armed[key] = when
-            heapq.heappush(self._heap, (when, key))
-
     def _quit(self, key: Key) -> None:
         """It is not to sleep now: what went wrong before is of no interest."""
         self._barred.pop(key, None)
+        self._vetoed.pop(key, None)
         self._overdue.pop(key, None)
         self._consents.pop(key, None)
 
-    def _bar_failed(self, route: Route, at: Moment) -> None:
-        last = self._barred.get(route.key)
-        pause = PAUSE_MIN if last is None else min(max(2 * last.pause, PAUSE_MIN), PAUSE_MAX)
+    def _bar_failed(self, route: Route, result: Result, at: Moment) -> None:
+        last, longest = self._barred.get(route.key), _PAUSES.get(result, PAUSE_MAX)
+        pause = PAUSE_MIN if last is None else min(max(2 * last.pause, PAUSE_MIN), longest)
         self._barred[route.key] = _Bar(at.now + pause, pause)
 
     def _bar_veto(self, route: Route, at: Moment) -> None:
         self._overdue.pop(route.key, None)
-        self._barred[route.key] = _Bar(at.now + min(self._judging.timeout_of(route), VETO_MAX), 0.0)
+        until = at.now + min(self._judging.timeout_of(route), VETO_MAX)
+        self._vetoed[route.key] = until
+        self._barred[route.key] = _Bar(until, 0.0)
 
     def _rest_after(self, result: Result, now: float) -> None:
         longest = _RESTS.get(result)

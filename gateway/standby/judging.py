@@ -61,6 +61,31 @@ class Observed(Protocol):
         """Return a sandbox's."""
 
 
+class _Recent:
+    """What befell sandboxes within the last `span` seconds: when, by their uids."""
+
+    def __init__(self, span: float) -> None:
+        self.span = span
+        self._times: dict[str, float] = {}
+        self._order: deque[tuple[float, str]] = deque()
+
+    def note(self, uid: str, now: float) -> None:
+        """Take note that it befalls one now."""
+        self._times[uid] = now
+        self._order.append((now, uid))
+
+    def of(self, uid: str) -> float | None:
+        """Return when it befell one."""
+        return self._times.get(uid)
+
+    def forget(self, now: float) -> None:
+        """Forget what was longer ago."""
+        while self._order and self._order[0][0] + self.span <= now:
+            at, uid = self._order.popleft()
+            if self._times.get(uid) == at:
+                del self._times[uid]
+
+
 class Judging:
     """Judges every sandbox by the same rules, on whichever replica."""
 
@@ -68,7 +93,6 @@ class Judging:
         self, config: IdleConfig, activity: Activity, observed: Observed | None = None
     ) -> None:
         """Without `observed`, only what goes through the gateway is use."""
-        self._config = config
         self._activity = activity
         self._observed = observed
         self._default = (
@@ -76,9 +100,9 @@ class Judging:
             if config.deployments_after is not None
             else None
         )
-        #: Who came to run within the last `min_uptime`, and in which order.
-        self._began: dict[str, float] = {}
-        self._order: deque[tuple[float, str]] = deque()
+        #: Who came to run of late, and who was held when there was news.
+        self._began = _Recent(config.min_uptime)
+        self._held = _Recent(config.cooldown)
 
     @property
     def observes(self) -> bool:
@@ -86,9 +110,13 @@ class Judging:
         return self._observed is not None
 
     def policy_of(self, route: Route) -> StandbyPolicy | None:
-        """Return the policy that a sandbox has, or its kind has by default."""
+        """Return the policy that a sandbox has, or its kind has by default.
+
+        The default is for those only that traffic may wake: nobody asked for the others to sleep,
+        and they would sleep for good.
+        """
         policy = route.idle.policy
-        if policy is None and self._default is not None and route.key.dialect in WORKLOADS:
+        if policy is None and route.wake.enabled and route.key.dialect in WORKLOADS:
             return self._default
         return policy
 
@@ -107,15 +135,16 @@ class Judging:
         policy = self.policy_of(route)
         return policy is not None and policy.enabled and route.state is State.RUNNING
 
-    def heed(self, before: Route | None, after: Route | None, now: float) -> None:
+    def heed(self, before: Route | None, after: Route | None, at: Moment) -> None:
         """Take news of a sandbox, as a registry tells it."""
-        while self._order and self._order[0][0] + self._config.min_uptime <= now:
-            began, uid = self._order.popleft()
-            if self._began.get(uid) == began:
-                del self._began[uid]
-        if before is not None and after is not None and _begins(before, after):
-            self._began[after.uid] = now
-            self._order.append((now, after.uid))
+        self._began.forget(at.now)
+        self._held.forget(at.now)
+        if before is None or after is None:
+            return
+        if _begins(before, after):
+            self._began.note(after.uid, at.now)
+        if _is_held(before, at.epoch):
+            self._held.note(after.uid, at.now)
 
     def verdict(self, route: Route, at: Moment, *, requested: bool = False) -> Verdict:
         """Return what becomes of a sandbox, with times of the monotonic clock."""
@@ -138,17 +167,30 @@ class Judging:
             address=route.address is not None,
             always_on=rules.always_on,
             pinned=rules.pinned,
-            hold_until=None if rules.hold_until is None else at.monotonic(rules.hold_until),
+            hold_until=self._held_until(route, at),
             requested=requested,
             observer_error=blind,
             active=active,
             idle_since=idle_since,
-            ran_since=self._began.get(route.uid),
-            min_uptime=self._config.min_uptime,
+            ran_since=self._began.of(route.uid),
+            min_uptime=self._began.span,
         )
+
+    def _held_until(self, route: Route, at: Moment) -> float | None:
+        """Return when the cooldown is over of its lease, or of the last hold that was taken off."""
+        held_at, leased_until = self._held.of(route.uid), route.idle.hold_until
+        ends = [] if held_at is None else [held_at]
+        if leased_until is not None:
+            ends.append(at.monotonic(leased_until))
+        return max(ends) + self._held.span if ends else None
 
 
 def _begins(before: Route, after: Route) -> bool:
     return after.state is State.RUNNING and (
         before.state is not State.RUNNING or before.incarnation != after.incarnation
     )
+
+
+def _is_held(route: Route, epoch: float) -> bool:
+    rules = route.idle
+    return rules.pinned or (rules.hold_until is not None and epoch < rules.hold_until)

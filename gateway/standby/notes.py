@@ -11,6 +11,7 @@ there by mistake makes nothing sleep that another replica has used since.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
@@ -35,6 +36,9 @@ QUEUE: Final = 1024
 #: Seconds between two looks at all that are noted as idle, give or take a quarter: replicas that
 #: look at one time write at one time.
 SWEEP: Final = 10.0
+#: Seconds that a replica takes to tidy up before it leaves, and writes that it makes at one time.
+TIDYING: Final = 5.0
+_LANES: Final = 16
 #: Notes have whole seconds, and the clocks of machines differ a little.
 TOLERANCE: Final = 2.0
 
@@ -105,6 +109,23 @@ class Notes:
             group.create_task(self._write_all())
             group.create_task(self._sweep_again_and_again())
 
+    async def tidy(self) -> None:
+        """Take off the notes of what was used here since, before this replica leaves: those of all
+        others would be believed. What is not done within `TIDYING` is let be.
+        """
+        stale = [note for key in tuple(self._noted) if (note := self._stale(key)) is not None]
+        lanes = asyncio.Semaphore(_LANES)
+
+        async def write(note: _Note) -> None:
+            async with lanes:
+                with contextlib.suppress(ClusterError, MalformedObject):
+                    await self._write(note)
+
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(TIDYING), asyncio.TaskGroup() as group:
+                for note in stale:
+                    group.create_task(write(note))
+
     async def _write_all(self) -> None:
         while True:
             note = await self._queue.get()
@@ -126,12 +147,18 @@ class Notes:
                 await asyncio.sleep(0)
 
     def _sweep(self, key: Key) -> None:
+        note = self._stale(key)
+        if note is not None:
+            self._put(note)
+
+    def _stale(self, key: Key) -> _Note | None:
+        """Return the note to write of one that is noted as idle and was used since."""
         route = self._registry.get(key)
         usage = self._activity.of(route.uid) if route is not None else None
         if route is None or usage is None or not _is_noted(route):
-            return
-        if _used_since(route, _last_use(usage, self._moment())):
-            self._put(_Note(key, route.uid, idle=False))
+            return None
+        used = _used_since(route, _last_use(usage, self._moment()))
+        return _Note(key, route.uid, idle=False) if used else None
 
     def _put(self, note: _Note) -> None:
         if note.uid in self._waiting:

@@ -17,17 +17,17 @@ finds it done. What pins and leases hold is the leader's.
 from __future__ import annotations
 
 import asyncio
-import heapq
 import logging
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from math import inf
 from typing import TYPE_CHECKING, Final, Protocol
 
 from gateway.sandbox.errors import ClusterError, ObjectGone
 from gateway.sandbox.model import State
+from gateway.standby.agenda import Agenda
 from gateway.standby.holds import Event, Failed, Happened, Holds, Report, Schedule, Toggle, Write
 from gateway.standby.holds import step as next_step
 
@@ -91,7 +91,7 @@ class _Watched:
     """A sandbox that runs, and is to be paused at a time.
 
     `told`: until when its use is known to its platform, or needs not be. `seen`: the last look.
-    `look_at`: the next one; in the queue it stands under `queued_at`. `due`: when the holds want
+    `look_at`: the next one, for which the agenda may have a sooner time. `due`: when the holds want
     one. Times are by the clock of activity.
     """
 
@@ -100,37 +100,7 @@ class _Watched:
     told: float
     seen: float
     look_at: float = inf
-    queued_at: float = inf
     due: float = inf
-
-
-@dataclass(slots=True)
-class _Queue:
-    """Who is to be looked at when: each is in it once, unless its time has become sooner."""
-
-    _heap: list[tuple[float, str]] = field(default_factory=list)
-
-    def put(self, watched: _Watched) -> None:
-        if watched.look_at < watched.queued_at:
-            watched.queued_at = watched.look_at
-            heapq.heappush(self._heap, (watched.look_at, watched.route.uid))
-
-    def due(self, now: float, known: dict[str, _Watched]) -> Iterator[_Watched]:
-        """Take out those whose time has come."""
-        while self._heap and self._heap[0][0] <= now:
-            at, uid = heapq.heappop(self._heap)
-            watched = known.get(uid)
-            if watched is None or watched.queued_at != at:
-                continue
-            watched.queued_at = inf
-            if watched.look_at <= now:
-                yield watched
-            else:
-                self.put(watched)
-
-    @property
-    def next(self) -> float:
-        return self._heap[0][0] if self._heap else inf
 
 
 class Postponer:
@@ -160,7 +130,7 @@ class Postponer:
         self._clock, self._wall_clock = clock, wall_clock
         self._unheld = Holds(config.cooldown)  # as nearly all are: one will do for them
         self._watched: dict[str, _Watched] = {}
-        self._queue = _Queue()
+        self._agenda: Agenda[str] = Agenda()
         self._ready: deque[_Watched] = deque()
         self._writing = 0
         self._changed = asyncio.Event()
@@ -178,7 +148,7 @@ class Postponer:
             while True:
                 self._changed.clear()
                 now = self._clock()
-                for watched in islice(self._queue.due(now, self._watched), _AT_ONCE):
+                for watched in islice(self._due(now), _AT_ONCE):
                     self._look(watched, now)
                 self._begin_writes(group)
                 await self._wait()
@@ -192,7 +162,7 @@ class Postponer:
 
     async def _wait(self) -> None:
         """Wait until a look is due, or something has changed."""
-        wait = self._queue.next - self._clock()
+        wait = self._agenda.next - self._clock()
         if wait <= 0:
             await asyncio.sleep(0)
             return
@@ -207,7 +177,7 @@ class Postponer:
     def _hear(self, before: Route | None, after: Route | None) -> None:
         """Take the registry's news."""
         if before is not None and (after is None or after.uid != before.uid):
-            self._watched.pop(before.uid, None)
+            self._drop(before.uid)
         if after is None:
             return
         watched, pause_at = self._watched.get(after.uid), after.idle.pause_at
@@ -225,11 +195,24 @@ class Postponer:
         self._look_later(watched)
         self._changed.set()
 
+    def _drop(self, uid: str) -> None:
+        self._watched.pop(uid, None)
+        self._agenda.remove(uid)
+
     # ---- looks --------------------------------------------------------------------------------
+
+    def _due(self, now: float) -> Iterator[_Watched]:
+        """Take out those whose time has come."""
+        while (first := self._agenda.pop(now)) is not None:
+            watched = self._watched[first[1]]
+            if watched.look_at <= now:
+                yield watched
+            else:
+                self._agenda.put(first[1], watched.look_at)
 
     def _look(self, watched: _Watched, now: float) -> None:
         if watched.route.state_at(self._wall_clock()) is not State.RUNNING:
-            del self._watched[watched.route.uid]
+            self._drop(watched.route.uid)
             return
         watched.due = inf
         for event, at in self._events(watched, now):
@@ -282,7 +265,7 @@ class Postponer:
         elif late or holds.told is Toggle.OFF:
             wait = min(wait, POLL)
         watched.look_at = min(self._clock() + wait, watched.due)
-        self._queue.put(watched)
+        self._agenda.put(watched.route.uid, watched.look_at)
 
     # ---- the holds ----------------------------------------------------------------------------
 
@@ -328,7 +311,7 @@ class Postponer:
             await self._writer.postpone(key, uid, used_at)
         except ObjectGone as error:
             self._counters.writes.inc("gone")
-            self._watched.pop(uid, None)
+            self._drop(uid)
             return Failed(error)
         except ClusterError as error:
             self._counters.writes.inc("failed")
@@ -349,7 +332,7 @@ class Postponer:
 
     def _forget(self, watched: _Watched, after: Route) -> None:
         """Leave alone what runs no more, or is to be paused no more."""
-        del self._watched[after.uid]
+        self._drop(after.uid)
         paused = after.state in (State.PAUSING, State.PAUSED)
         if paused and self._left(watched.route) <= 0 and self._count(watched):
             self._counters.missed.inc()

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from gateway.standby.idle import Result, Trouble
     from gateway.standby.verdict import Reason
 
+#: What `last_failure` says of one whose guest did not agree. That is no failure of the gateway's.
+VETOED: Final = "vetoed"
+
 #: Standbys that are remembered.
 _REMEMBERED: Final = 4096
 
@@ -57,7 +60,8 @@ class Snapshot:
     `active`: how many use it. `until`: when the status may change by time alone. `by_default`: its
     policy is its kind's. `uses`: what all replicas say, where they were asked. `slept`: its last
     standby, if this replica made it. `trouble`: why it is awake though it should sleep, and
-    `overdue`: for how many seconds.
+    `overdue`: for how many seconds. `vetoed_until`: it may sleep but for its guest, which did not
+    agree and is asked again then.
     """
 
     status: Status
@@ -75,6 +79,7 @@ class Snapshot:
     slept: Slept | None = None
     trouble: Result | None = None
     overdue: float = 0.0
+    vetoed_until: float | None = None
     uses: Sequence[PeerUse] = field(default=())
 
     @property
@@ -84,10 +89,18 @@ class Snapshot:
 
     @property
     def next_standby_at(self) -> float | None:
-        """When it sleeps if nobody uses it until then."""
+        """When it sleeps if nobody uses it until then; None: not by time alone."""
+        if self.vetoed_until is not None:
+            return None
         if self.status is Status.READY_FOR_STANDBY or self.status is Status.STANDBY_REQUESTED:
             return self.taken_at
         return self.until if self.status is Status.IDLE_COUNTDOWN else None
+
+    @property
+    def _failure(self) -> str | None:
+        if self.vetoed_until is not None:
+            return VETOED
+        return None if self.trouble is None else self.trouble.value
 
     def as_json(self) -> dict[str, object]:
         """Return it as values for JSON."""
@@ -119,7 +132,7 @@ class Snapshot:
                     "idle_for": format_duration(round(self.slept.idle_for, 3)),
                 }
             ),
-            "last_failure": None if self.trouble is None else self.trouble.value,
+            "last_failure": self._failure,
             "replicas": [
                 {
                     "replica": one.replica,
@@ -147,10 +160,13 @@ def snapshot_of(
     observes: bool,
     slept: Slept | None = None,
     trouble: Trouble | None = None,
+    vetoed_until: float | None = None,
     uses: Sequence[PeerUse] = (),
 ) -> Snapshot:
-    """Return the snapshot of what was `seen`, by the monotonic clock."""
+    """Return the snapshot of what was `seen`: that and `vetoed_until` by the monotonic clock."""
     verdict = judge(seen, at.now)
+    if verdict.status is not Status.READY_FOR_STANDBY:
+        vetoed_until = None  # Something else keeps it awake by now.
     used_at = at.epoch if seen.active else at.since_1970(seen.idle_since)
     last = max(used_at, route.idle.last_activity_at or used_at)
     return Snapshot(
@@ -169,6 +185,7 @@ def snapshot_of(
         slept=slept,
         trouble=None if trouble is None else trouble.result,
         overdue=0.0 if trouble is None else at.now - trouble.since,
+        vetoed_until=None if vetoed_until is None else at.since_1970(vetoed_until),
         uses=uses,
     )
 

@@ -12,10 +12,12 @@ from gateway.admin.readiness import Readiness
 from gateway.admin.server import AdminConfig, AdminServer
 from gateway.admin.standby import AutoStandby
 from gateway.sandbox.registry import Registry
-from gateway.standby.snapshot import unsupported
+from gateway.standby.judging import Moment
+from gateway.standby.snapshot import snapshot_of, unsupported
+from gateway.standby.verdict import Seen
 from gateway.telemetry.instruments import Instruments
 from tests.standby.test_controller import running
-from tests.standby.world import EPOCH, sandbox
+from tests.standby.world import EPOCH, FIVE_MINUTES, sandbox
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -68,6 +70,25 @@ async def test_it_tells_how_a_sandbox_stands_as_its_description_says() -> None:
         schema = answer["content"]["application/json"]["schema"]
         jsonschema.validate(told, {**schema, "components": document["components"]})
         assert set(schema["properties"]) == set(told)
+
+
+async def test_a_guests_no_is_told_as_such_and_not_as_a_time_when_it_sleeps() -> None:
+    registry = Registry()
+    registry.apply(sandbox())
+    ready = Seen(FIVE_MINUTES, running=True)
+
+    async def snapshot(route: Route) -> Snapshot:
+        return snapshot_of(route, ready, Moment(400, EPOCH), observes=False, vetoed_until=430)
+
+    async with serving(registry, snapshot) as get:
+        _, told = await get(PATH)
+        assert (told["status"], told["last_failure"]) == ("ready_for_standby", "vetoed")
+        assert (told["next_standby_at"], told["countdown_remaining"]) == (None, None)
+        _, document = await get("/api/v1/openapi.json")
+        path = "/api/v1/sandboxes/{namespace}/{name}/auto-standby"
+        answer = document["paths"][path]["get"]["responses"]["200"]
+        schema = answer["content"]["application/json"]["schema"]
+        jsonschema.validate(told, {**schema, "components": document["components"]})
 
 
 async def test_where_nothing_is_put_to_sleep_that_is_what_it_tells() -> None:

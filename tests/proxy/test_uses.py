@@ -134,9 +134,9 @@ def test_what_was_found_of_the_fields_is_not_looked_for_again() -> None:
 
 def test_requests_wait_for_what_may_be_falling_asleep() -> None:
     desk = Desk()
-    assert not desk.uses.must_wait(desk.admitted())
+    assert desk.admitted().route.uid not in desk.uses.shut
     assert desk.gate.ask("q", ROUTE.uid, 10.0) is Word.UNUSED
-    assert desk.uses.must_wait(desk.admitted())
+    assert desk.admitted().route.uid in desk.uses.shut
 
 
 # ---- tunnels -------------------------------------------------------------------------------------

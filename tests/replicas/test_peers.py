@@ -22,6 +22,7 @@ from gateway.replicas.sleep import ASKING, Word
 from gateway.replicas.wire import Item, Outcome
 from gateway.sandbox.activity import Activity
 from gateway.sandbox.errors import ApiUnavailable, ClusterError
+from gateway.sandbox.model import Key
 from gateway.sandbox.registry import Registry
 from gateway.telemetry.instruments import Instruments
 from gateway.tls.contexts import Context, KeyPair, PeerFiles, ServerFiles
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
     from pathlib import Path
 
-    from gateway.sandbox.model import Key, Route
+    from gateway.sandbox.model import Route
 
     Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -393,6 +394,36 @@ async def test_how_each_uses_a_sandbox_is_told_and_who_is_silent() -> None:
         all_.pods = ApiUnavailable("down")
         assert await all_.peers.uses(UID) == told
         assert shut(all_.replicas) == [False, False, False]
+
+
+async def test_who_leaves_tells_all_others_what_was_used_there() -> None:
+    async with fleet() as all_:
+        first, *others = all_.replicas
+        first.activity.enter(UID, first.now).leave(first.now - 7.0)
+        await all_.peers.take_leave()
+        assert [one.gate.use(UID).unused_for for one in others] == [7.0, 7.0]
+        await all_.peers.take_leave()
+        others[0].activity.enter(UID, first.now)
+        assert others[0].gate.use(UID).unused_for == 0.0
+
+
+async def test_a_farewell_tells_of_the_last_used_and_never_makes_a_use_older() -> None:
+    replica = Replica(1)
+    replica.registry.apply(make_route(key=Key("native", "team", "b"), uid="uid-2", id="b"))
+    replica.activity.enter("uid-2", replica.now).leave(replica.now - 1.0)
+    assert replica.gate.bequest(1) == {"uid-2": 1.0}
+    replica.gate.inherit({UID: 500.0, "uid-2": 500.0, "nobody": 1.0})
+    assert replica.gate.use(UID).unused_for == 120.0
+    assert replica.gate.use("uid-2").unused_for == 1.0
+
+
+async def test_a_farewell_that_nobody_hears_ends() -> None:
+    async with fleet() as all_:
+        assert isinstance(all_.pods, list)
+        all_.pods = [all_.pods[0], Pod("gateway-9", f"{LOOPBACK}9")]
+        await all_.peers.take_leave()
+        all_.pods = ApiUnavailable("down")
+        await all_.peers.take_leave()
 
 
 # ---- over TLS ---------------------------------------------------------------------------------

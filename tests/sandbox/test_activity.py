@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.sandbox.activity import Activity, Usage
-from gateway.sandbox.model import State
+from gateway.sandbox.model import Backing, State
 from gateway.sandbox.standby import IdleRules
 
 from .routes import make_route
@@ -249,3 +249,23 @@ def test_another_uid_under_the_name_inherits_nothing() -> None:
     assert world.usage.gone
     use.leave(world.now)
     assert other.unused_for(world.now) == 30.0
+
+
+# ---- workloads behind Services -------------------------------------------------------------------
+
+
+def test_a_deploy_is_no_use_of_a_workload_but_to_leave_zero_is() -> None:
+    world = World()
+    backing = Backing("web", named=False, available=True, life="1")
+    world.tell(backing=backing)
+    world.now += 1000.0
+    world.tell(backing=backing, incarnation="another", version=2)
+    world.tell(backing=backing, state=State.RESUMING, version=3)
+    world.tell(backing=backing, state=State.RUNNING, version=4)
+    assert world.unused == 1000.0
+    world.tell(backing=backing, state=State.PAUSED, version=5)
+    world.now += 1000.0
+    world.tell(backing=backing, state=State.RESUMING, version=6)
+    world.now += 5.0
+    world.tell(backing=backing, state=State.RUNNING, version=7)
+    assert world.unused == 5.0

@@ -198,3 +198,14 @@ def test_what_is_remembered_is_bounded() -> None:
     for number in (*range(2000), 0, 1999):
         parse(str(number))
     assert parsed[2000:] == ["0"]
+
+
+@pytest.mark.parametrize(
+    ("value", "nearest"),
+    [
+        ("9999-12-31T23:59:59-12:00", "9999-12-31T23:59:59Z"),
+        ("0001-01-01T00:00:00+12:00", "0001-01-01T00:00:00Z"),
+    ],
+)
+def test_a_time_that_utc_cannot_write_becomes_the_nearest(value: str, nearest: str) -> None:
+    assert format_time(parse_time(value)) == nearest

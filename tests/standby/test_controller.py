@@ -23,7 +23,7 @@ from gateway.sandbox.errors import (
     ObjectGone,
     StandbyForbidden,
 )
-from gateway.sandbox.model import Key, State
+from gateway.sandbox.model import Key, State, WakePolicy
 from gateway.sandbox.registry import Registry
 from gateway.sandbox.standby import StandbyCheck, StandbyPolicy
 from gateway.standby.config import IdleConfig
@@ -405,6 +405,11 @@ async def test_a_guest_has_a_veto() -> None:
         assert rig.peers.questions == []
         assert 5 < len(rig.guests.asked) < 12
         assert rig.count("standby_vetoes_total") == len(rig.guests.asked)
+        assert (rig.count("standby_overdue"), rig.count("standby_overdue_seconds")) == (0, 0)
+        told = rig.controller.why(rig.route())
+        assert told.as_json()["last_failure"] == "vetoed"
+        assert told.vetoed_until is not None
+        assert 0 < told.vetoed_until - told.taken_at <= 10 + PROMPT
         rig.guests.agree = True
         await asyncio.sleep(10 + PROMPT)
         assert rig.api.slept == ["box"]
@@ -585,7 +590,8 @@ async def test_a_note_that_fails_is_counted_and_nothing_else() -> None:
 
 
 def add_deployment(rig: Rig, **changes: Any) -> None:
-    rig.add("box", policy=None, key=Key("deployment", "team", "box"), **changes)
+    key, wake = Key("deployment", "team", "box"), WakePolicy(True)
+    rig.add("box", policy=None, key=key, wake=wake, **changes)
 
 
 @in_virtual_time

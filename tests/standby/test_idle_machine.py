@@ -120,7 +120,7 @@ class IdleMachine(RuleBasedStateMachine):
         assert route.state is State.RUNNING
         assert not idle.pinned
         assert not idle.always_on
-        assert idle.hold_until is None or idle.hold_until <= EPOCH + self.world.now + 1e-3
+        assert idle.hold_until is None or idle.hold_until + 1.0 <= EPOCH + self.world.now + 1e-3
         assert usage is not None
         assert usage.count == 0
         assert self.world.now - usage.last >= policy.idle_timeout - 1e-6

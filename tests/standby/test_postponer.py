@@ -10,6 +10,7 @@ import pytest
 
 from gateway.sandbox.errors import AccessDenied
 from gateway.sandbox.texts import format_time
+from gateway.standby.agenda import SLACK
 from gateway.standby.postponer import MARGIN, POLL
 from tests.wake.virtual import in_virtual_time
 
@@ -374,6 +375,17 @@ async def test_a_sandbox_that_vanishes_is_forgotten() -> None:
         assert len(gateway.postponer) == 0
         assert gateway.count("pause_postponements", "gone") == 1
     assert platform.calls == 1
+
+
+@in_virtual_time
+async def test_of_sandboxes_that_are_gone_nothing_is_kept_until_their_pause() -> None:
+    platform = Platform()
+    async with replica(platform) as gateway:
+        for number in range(4 * SLACK):
+            platform.add(f"s{number}", pauses_in=1_000_000)
+            platform.delete(f"s{number}")
+        assert len(gateway.postponer) == 0
+        assert len(gateway.postponer._agenda._heap) <= SLACK
 
 
 @in_virtual_time

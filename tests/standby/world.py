@@ -52,7 +52,7 @@ class World:
 
     def _hear(self, before: Route | None, after: Route | None) -> None:
         self.activity.heed(before, after, *self.at)
-        self.judging.heed(before, after, self.now)
+        self.judging.heed(before, after, self.at)
         self.idle.hear(before, after, self.at)
 
     def add(self, *routes: Route) -> None:
