@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from gateway.sandbox.model import State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from gateway.sandbox.model import Route
 
@@ -64,6 +64,11 @@ class Activity:
             usage = self._usages[uid] = Usage(uid, now)
         usage.count += 1
         return usage
+
+    @property
+    def by_uid(self) -> Mapping[str, Usage]:
+        """All that is known, by uid; always the same object, for who asks often."""
+        return self._usages
 
     def of(self, uid: str) -> Usage | None:
         """Return what is known of the use of a sandbox; None: nothing."""
