@@ -1,5 +1,5 @@
-# Everything but `clients` and `e2e` needs only Python 3.11+ and make; each target sets up what it
-# needs in .venv.
+# Python 3.11+ and make are enough for `demo`, `test`, `chart`, `check` and what serves the code; each
+# target sets up what it needs in .venv. What the others need besides stands beside them.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

@@ -198,18 +198,21 @@ class Gateway:
 
     async def drain(self) -> None:
         """Leave without losing a request: unready first, then closed to new ones, then gone."""
-        settings = self._settings
         self._draining = True
         self._plane.announce_drain()
         _LOG.info("draining", extra={"in_flight": self._plane.in_flight})
         async with asyncio.TaskGroup() as group:
-            group.create_task(asyncio.sleep(settings.drain_delay))
+            group.create_task(self._finish_requests())
             if self._sleeping is not None:
-                group.create_task(self._sleeping.resign())
-        if not await self._plane.drain(settings.drain_timeout):
-            _LOG.warning("requests broken off", extra={"in_flight": self._plane.in_flight})
+                await self._sleeping.resign()
         if self._sleeping is not None:
             await self._sleeping.take_leave()
+
+    async def _finish_requests(self) -> None:
+        settings = self._settings
+        await asyncio.sleep(settings.drain_delay)
+        if not await self._plane.drain(settings.drain_timeout):
+            _LOG.warning("requests broken off", extra={"in_flight": self._plane.in_flight})
 
     async def close(self) -> None:
         """Stop everything: who still waits for a sandbox is told so, all else is broken off."""

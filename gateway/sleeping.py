@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from gateway import wiring
 from gateway.admin.access import SandboxAccess
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from gateway.upstream.pool import Pool
 
 #: What the only replica calls itself.
-_ONLY = "this replica"
+_ONLY: Final = "this replica"
 
 
 class Sleeping:
@@ -87,7 +87,6 @@ class Sleeping:
             calls = self._calls = Calls(wiring.calls(settings), tls.peers)
             await stack.enter_async_context(calls)
             leadership = self._leadership()
-            await self._term.enter_async_context(leadership)
             peers = self._peers = self._made_peers(calls)
             controller = self._controller = IdleController(
                 wiring.idle(settings),
@@ -115,7 +114,9 @@ class Sleeping:
             if self._observers is not None:
                 await stack.enter_async_context(meanwhile(self._observers.run()))
                 await stack.enter_async_context(meanwhile(peers.keep_in_sight()))
+            # Whatever happens from here on, a lease that was won is given up.
             stack.push_async_exit(self._term)
+            await self._term.enter_async_context(leadership)
             await self._term.enter_async_context(meanwhile(controller.run()))
             yield
 
@@ -176,8 +177,7 @@ class Sleeping:
     def _made_parts(
         self, controller: IdleController, authenticator: Authenticator, reloader: Reloader
     ) -> list[AdminRoutes]:
-        synced = lambda: self._cluster.synced  # noqa: E731
-        access = SandboxAccess(self._registry, authenticator, synced, time.time)
+        access = SandboxAccess(self._registry, authenticator, self._synced, time.time)
         parts: list[AdminRoutes] = [
             PeerRoutes(self.gate, self._name),
             Holds(self._cluster.writer, access, self._settings.hold_max, time.time),
@@ -194,6 +194,9 @@ class Sleeping:
     @property
     def _name(self) -> str:
         return self._settings.pod_name or _ONLY
+
+    def _synced(self) -> bool:
+        return self._cluster.synced
 
     async def _claim(self, key: Key, uid: str) -> None:
         await self._cluster.writer.claim(key, uid)

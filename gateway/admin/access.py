@@ -20,8 +20,8 @@ from gateway.admin.problems import (
     Unavailable,
 )
 from gateway.admin.sandboxes import asked_for
-from gateway.cluster.events import TokenBucket
 from gateway.sandbox import errors
+from gateway.sandbox.token_bucket import TokenBucket
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,6 +19,7 @@ from gateway.cluster.reflector import Reflector
 from gateway.cluster.selection import Selection
 from gateway.cluster.writer import SandboxWriter
 from gateway.dialects.base import selector_of
+from gateway.meanwhile import meanwhile
 from gateway.sandbox.errors import ObjectGone
 
 if TYPE_CHECKING:
@@ -125,9 +126,8 @@ class Cluster:
             )
             stack.push_async_callback(self.writer.close)
             self._reflectors = self._make_reflectors()
-            group = await stack.enter_async_context(asyncio.TaskGroup())
             for reflector in self._reflectors:
-                stack.callback(group.create_task(self._feed(reflector), name=reflector.name).cancel)
+                await stack.enter_async_context(meanwhile(self._feed(reflector)))
             self._stack = stack.pop_all()
         return self
 
@@ -137,12 +137,7 @@ class Cluster:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        try:
-            await self._stack.__aexit__(kind, error, traceback)
-        except BaseExceptionGroup as group:
-            # The body's own error leaves as it came, and not as a group of one.
-            if group.exceptions != (error,):
-                raise
+        await self._stack.__aexit__(kind, error, traceback)
 
     async def _feed(self, reflector: Reflector) -> None:
         await asyncio.sleep(self._config.begin_after)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from gateway.dialects.base import Resource
 from gateway.sandbox.errors import ClusterError
 from gateway.sandbox.texts import format_time
+from gateway.sandbox.token_bucket import TokenBucket
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,26 +38,6 @@ class Creator(Protocol):
 
     async def create(self, resource: Resource, namespace: str, body: RawObject) -> RawObject:
         """Create an object; raise a ClusterError."""
-
-
-class TokenBucket:
-    """Allows `burst` at once and `rate` a second over time."""
-
-    def __init__(self, rate: float, burst: float, now: float) -> None:
-        self._rate = rate
-        self._burst = burst
-        self._tokens = burst
-        self._at = now
-
-    def take(self, now: float) -> bool:
-        """Return whether one more is allowed at `now`."""
-        # The clock may be set back: that gives nothing.
-        self._tokens = min(self._burst, self._tokens + max(0.0, now - self._at) * self._rate)
-        self._at = now
-        if self._tokens < 1.0:
-            return False
-        self._tokens -= 1.0
-        return True
 
 
 class EventRecorder:

@@ -126,7 +126,7 @@ class Gate:
         for uid, ago in uses.items():
             usage = self.activity.of(uid)
             if usage is not None:
-                usage.touch(max(usage.last, now - ago))
+                usage.touch(now - ago)
 
     def bequest(self, most: int) -> dict[str, float]:
         """Return how long ago sandboxes were used here, the `most` that were used last."""

@@ -35,9 +35,9 @@ class Usage:
         self.count -= 1
         self.last = now
 
-    def touch(self, now: float) -> None:
-        """Take note of a use that is over already."""
-        self.last = now
+    def touch(self, at: float) -> None:
+        """Take note of a use that was over at `at`; a later one stays the last."""
+        self.last = max(self.last, at)
 
     def unused_for(self, now: float) -> float:
         """Return for how many seconds nobody has used it; 0 while somebody does."""
@@ -91,7 +91,7 @@ class Activity:
             return
         usage.gone = False
         if before is None or _began(before, after):
-            usage.last = max(usage.last, _first_use(before, after, now, epoch))
+            usage.touch(_first_use(before, after, now, epoch))
 
     def _forget(self, before: Route | None) -> None:
         usage = self._usages.get(before.uid) if before is not None else None

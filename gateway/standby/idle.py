@@ -284,7 +284,7 @@ class IdleLoop:
         self._rest_after(result, at.now)
         usage = self._activity.of(route.uid)
         if used_ago is not None and usage is not None:
-            usage.touch(max(usage.last, at.now - used_ago))
+            usage.touch(at.now - used_ago)
         known = self._find(key)
         if known is None or known.uid != route.uid or result not in FAILED:
             self._quit(key)

@@ -4,8 +4,9 @@ A replica that starts knows of no use before its start. Without a note each sand
 since then only, and stay awake for another idle time with every rollout. So the leader notes
 those that have been idle for a while, and whichever replica sees a use after that takes it off.
 
-Notes are a help and no more: few are written a second, one that fails is let be, and one that is
-there by mistake makes nothing sleep that another replica has used since.
+Notes are a help and no more: few are written a second, and one that fails is let be. One that is
+there by mistake makes nothing sleep that a running replica has used since; but where all of them
+are killed at one time, what it says is what those that come after them know.
 """
 
 from __future__ import annotations

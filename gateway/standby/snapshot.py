@@ -57,11 +57,10 @@ class Sleeps:
 class Snapshot:
     """How a sandbox stands between use and sleep. Times are seconds since the epoch.
 
-    `active`: how many use it. `until`: when the status may change by time alone. `by_default`: its
-    policy is its kind's. `uses`: what all replicas say, where they were asked. `slept`: its last
-    standby, if this replica made it. `trouble`: why it is awake though it should sleep, and
-    `overdue`: for how many seconds. `vetoed_until`: it may sleep but for its guest, which did not
-    agree and is asked again then.
+    `active`: how many use it. `until`: when the status may change by time alone. `uses`: what all
+    replicas say, where they were asked. `slept`: its last standby, if this replica made it.
+    `trouble`: why it is awake though it should sleep, and `overdue`: for how many seconds.
+    `vetoed_until`: it may sleep but for its guest, which did not agree and is asked again then.
     """
 
     status: Status
@@ -75,7 +74,6 @@ class Snapshot:
     hold_until: float | None
     pinned: bool
     tracking: str
-    by_default: bool = False
     slept: Slept | None = None
     trouble: Result | None = None
     overdue: float = 0.0
@@ -181,7 +179,6 @@ def snapshot_of(
         hold_until=route.idle.hold_until,
         pinned=route.idle.pinned,
         tracking="proxy+conntrack" if observes else "proxy",
-        by_default=route.idle.policy is None and seen.policy is not None,
         slept=slept,
         trouble=None if trouble is None else trouble.result,
         overdue=0.0 if trouble is None else at.now - trouble.since,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -90,8 +90,17 @@ async def test_when_an_observer_leaves_nothing_of_it_is_left() -> None:
 
 async def test_the_listener_ends_while_observers_are_connected() -> None:
     replica = Replica()
-    async with serving(replica) as url, connected(url) as socket:
+    route = replica.add(sandbox())
+    async with AsyncExitStack() as stack:
+        url = await stack.enter_async_context(serving(replica))
+        listener = stack.pop_all()
+        socket = await stack.enter_async_context(connected(url))
         await introduced(socket)
+        await until(lambda: replica.observers.active(route).connected)
+        async with asyncio.timeout(10):
+            await listener.aclose()
+        assert await closed(socket) is not None
+        assert not replica.observers.active(route).connected
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gateway.cluster.events import BURST, TokenBucket
 from gateway.cluster.intake import Intake
 from gateway.cluster.marks import PIN
 from gateway.cluster.writer import SandboxWriter
@@ -366,14 +365,6 @@ async def test_events_being_written_are_bounded(
         if counters.events.counts.get(("dropped",)):
             break
     await eventually(lambda: counters.events.counts.get(("dropped",), 0) >= 1)
-
-
-def test_a_bucket_allows_its_burst_and_then_its_rate() -> None:
-    bucket = TokenBucket(rate=2.0, burst=BURST, now=0.0)
-    assert sum(bucket.take(0.0) for _ in range(200)) == BURST
-    assert sum(bucket.take(3.0) for _ in range(200)) == 6
-    assert not bucket.take(-100.0)
-    assert sum(bucket.take(-99.0) for _ in range(200)) == 2
 
 
 @pytest.mark.parametrize("kind", [GET, PATCH])
