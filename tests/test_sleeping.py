@@ -20,6 +20,7 @@ from aiohttp import web
 import e2e
 from e2e.waiting import soon
 from gateway import app, sleeping, wiring
+from gateway.cluster.lease import Lease, LeaseStore
 from gateway.dialects import own
 from gateway.dialects.deployment import ENABLED_LABEL
 from gateway.local.api import (
@@ -100,6 +101,18 @@ class Replica:
     def version(self) -> str:
         found: str = self.box["metadata"]["resourceVersion"]
         return found
+
+    @property
+    def lease(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.store.get(LEASES, "gws", "sleep")["spec"]
+        return found
+
+    @property
+    def takes_connections(self) -> bool:
+        """Whether the listener of requests is there."""
+        host, _, port = self.data.removeprefix("http://").rpartition(":")
+        with closing(socket.socket()) as probe:
+            return probe.connect_ex((host, int(port))) == 0
 
     def turns(self, change: Any) -> None:
         """Have the platform say how the sandbox is now."""
@@ -229,12 +242,17 @@ async def replica(
 ) -> AsyncIterator[Replica]:
     """Run one that knows a sandbox which runs."""
     async with api(home) as store:
-        raw = sandbox(dict(annotations or {}))
-        made = store.create(SANDBOXES, "default", raw)
-        store.update_status(SANDBOXES, "default", "box", made["metadata"]["uid"], runs)
+        knows_a_sandbox(store, annotations)
         async with running(home, store, **knobs) as found:
             await found.gateway.cluster.wait_synced()
             yield found
+
+
+def knows_a_sandbox(store: ObjectStore, annotations: Mapping[str, str] | None = None) -> None:
+    """Put one there that runs."""
+    raw = sandbox(dict(annotations or {}))
+    made = store.create(SANDBOXES, "default", raw)
+    store.update_status(SANDBOXES, "default", "box", made["metadata"]["uid"], runs)
 
 
 @asynccontextmanager
@@ -393,23 +411,55 @@ async def test_a_replica_that_drains_puts_nothing_to_sleep_any_more(tmp_path: Pa
 
 
 async def test_a_replica_that_drains_gives_up_the_lease(tmp_path: Path) -> None:
-    token = tmp_path / "token"
+    async with leading(tmp_path) as one:
+        assert one.lease["leaseDurationSeconds"] == 30
+        await one.gateway.drain()
+        assert one.lease["holderIdentity"] == ""
+
+
+async def test_a_lease_that_is_slow_to_give_up_holds_no_requests_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, let_go = asyncio.Event(), asyncio.Event()
+    release = LeaseStore.release
+
+    async def slow(store: LeaseStore, over: Lease) -> Lease:
+        asked.set()
+        await let_go.wait()
+        return await release(store, over)
+
+    monkeypatch.setattr(LeaseStore, "release", slow)
+    async with leading(tmp_path) as one, guest(says_nothing) as upstream:
+        async with in_use(one, upstream) as request:
+            await one.shows(active_inbound_count=1)
+            draining = asyncio.create_task(one.gateway.drain())
+            await asked.wait()
+            await eventually(lambda: not one.takes_connections)
+            assert not request.done()
+        await one.shows(active_inbound_count=0)
+        assert not draining.done()
+        let_go.set()
+        await draining
+        assert one.lease["holderIdentity"] == ""
+
+
+@asynccontextmanager
+async def leading(home: Path) -> AsyncIterator[Replica]:
+    """Run a replica that is one of several, knows a sandbox, and leads."""
+    token = home / "token"
     token.write_text("one")
     knobs = {
         "lease_name": "sleep", "lease_duration": "30s", "pod_name": "gw-0", "pod_namespace": "gws",
         "peer_selector": "app=gw", "admin_token_file": token,
     }  # fmt: skip
-    async with api(tmp_path) as store:
+    async with api(home) as store:
         store.create(LEASES, "gws", given_up("sleep"))
-        async with running(tmp_path, store, **knobs) as one:
-
-            def lease() -> Any:
-                return store.get(LEASES, "gws", "sleep")["spec"]
-
-            await eventually(lambda: lease()["holderIdentity"].startswith("gw-0_"))
-            assert lease()["leaseDurationSeconds"] == 30
-            await one.gateway.drain()
-            assert lease()["holderIdentity"] == ""
+        knows_a_sandbox(store)
+        async with running(home, store, **knobs) as one:
+            one.show("one")
+            await one.gateway.cluster.wait_synced()
+            await eventually(lambda: one.lease["holderIdentity"].startswith("gw-0_"))
+            yield one
 
 
 def given_up(name: str) -> dict[str, Any]:
