@@ -83,8 +83,8 @@ check: $(VENV)/.developed ## Lint, types, layers, generated documents.
 	diff gateway/dialects/crds/native.yaml charts/sandbox-gateway/crds/sandboxes.yaml
 
 coverage: $(VENV)/.developed ## Hold statements and branches of the rules at 95 % or more.
-	$(BIN)/python -m pytest -q $(PARALLEL) tests/sandbox tests/dialects tests/wake \
-	  --cov=gateway.sandbox --cov=gateway.dialects --cov=gateway.wake --cov-branch \
+	$(BIN)/python -m pytest -q $(PARALLEL) tests/sandbox tests/dialects tests/wake tests/resize \
+	  --cov=gateway.sandbox --cov=gateway.dialects --cov=gateway.wake --cov=gateway.resize --cov-branch \
 	  --cov-report=term-missing:skip-covered --cov-fail-under=95
 
 format: $(VENV)/.developed ## Format the code.
@@ -102,7 +102,7 @@ bench: $(VENV)/.developed ## All measurements (long; two quiet cores, wrk, nginx
 	@$(BIN)/python -m pip install --quiet --group bench -c requirements.txt
 	$(BIN)/python -m e2e.bench $(ARGS)
 
-mutants: $(VENV)/.developed ## Mutation tests of the judging and waking rules (long).
+mutants: $(VENV)/.developed ## Mutation tests of the rules of judging, waking and sizing (long).
 	$(BIN)/python -m pip install --quiet --group mutants -c requirements.txt
 	$(BIN)/python tests/mutants.py $(ARGS)
 
@@ -118,7 +118,7 @@ $(VENV)/.installed: pyproject.toml requirements.txt
 	@echo "setting up $(VENV) ..."
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	@$(BIN)/python -m pip install --quiet --editable . -c requirements.txt
+	@$(BIN)/python -m pip install --quiet --editable '.[gateway]' -c requirements.txt
 	@touch $@
 
 $(VENV)/.developed: $(VENV)/.installed

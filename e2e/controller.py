@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import aiohttp
 
-from .kube_api import GoneError
+from .kube_api import GoneError, version_of
 from .platforms import Stage
 from .waiting import soon
 
@@ -82,10 +82,6 @@ class Life:
         if at is None:
             return None
         return (datetime.fromisoformat(at) - datetime.now(UTC)).total_seconds()
-
-
-def version_of(obj: Object) -> int:
-    return int(obj["metadata"]["resourceVersion"])
 
 
 class Controller:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -33,6 +33,8 @@ class Gateway:
     kubeconfig: Path
     data: str
     admin: str
+    #: What opens its admin API, where that needs anything.
+    token: str = ""
 
     @property
     def data_port(self) -> int:
@@ -46,7 +48,8 @@ class Gateway:
         """Return status and body of what the admin listener answers; raise OSError."""
         where = urlsplit(self.admin)
         with closing(http.client.HTTPConnection(where.netloc, timeout=30)) as connection:
-            connection.request("GET", path)
+            headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
+            connection.request("GET", path, headers=headers)
             response = connection.getresponse()
             return response.status, response.read()
 
@@ -129,7 +132,9 @@ def start_serve(
     }
     argv = [*under, PROGRAM, "serve", "--kubeconfig", str(kubeconfig)]
     program = programs.start(name, argv, home, _environment(home, chosen | settings))
-    return _listening(program, kubeconfig)
+    token_file = settings.get("admin_token_file")
+    token = Path(token_file).read_text() if token_file is not None else ""
+    return replace(_listening(program, kubeconfig), token=token)
 
 
 def _environment(home: Path, settings: dict[str, str]) -> dict[str, str]:

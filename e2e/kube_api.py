@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import aiohttp
@@ -13,7 +13,7 @@ from .clusters import access_of
 from .manifests import KRUISE
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator
     from pathlib import Path
 
 _MERGE: Final = {"Content-Type": "application/merge-patch+json"}
@@ -53,13 +53,7 @@ class SandboxApi:
 
         `version` is the apiVersion of the sandboxes, which may be of another API than OpenKruise's.
         """
-        base, token, trust = access_of(kubeconfig)
-        async with aiohttp.ClientSession(
-            base,
-            connector=aiohttp.TCPConnector(ssl=trust or False, limit=0),
-            headers={"Authorization": f"Bearer {token}"},
-            timeout=aiohttp.ClientTimeout(total=None, sock_read=None),
-        ) as session:
+        async with session_of(kubeconfig) as session:
             api = cls(session, namespace, version)
             await api._make_namespace()
             try:
@@ -105,19 +99,9 @@ class SandboxApi:
 
     async def watch(self, version: str) -> AsyncIterator[tuple[str, Object]]:
         """Give changes until the API ends it; raise aiohttp.ClientError if it goes away."""
-        query = f"?watch=1&resourceVersion={version}"
-        async with self._session.get(self._path + query) as response:
-            response.raise_for_status()
-            try:
-                async for line in response.content:
-                    event = orjson.loads(line)
-                    if event["type"] == "ERROR":
-                        return  # the version is too old: there is a new list to be had
-                    yield event["type"], event["object"]
-            finally:
-                # To close TLS would be to wait for the server to do so too.
-                if response.connection is not None and response.connection.transport is not None:
-                    response.connection.transport.abort()
+        async with aclosing(watched(self._session, self._path, version)) as events:
+            async for event in events:
+                yield event
 
     async def _make_namespace(self) -> None:
         body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self._namespace}}
@@ -149,16 +133,56 @@ class SandboxApi:
         raise GoneError("nobody asks any more")
 
 
+def session_of(kubeconfig: Path) -> aiohttp.ClientSession:
+    """Return a session with the API of a kubeconfig, for as many and as long requests as wanted."""
+    base, token, trust = access_of(kubeconfig)
+    return aiohttp.ClientSession(
+        base,
+        connector=aiohttp.TCPConnector(ssl=trust or False, limit=0),
+        headers={"Authorization": f"Bearer {token}"},
+        timeout=aiohttp.ClientTimeout(total=None),
+    )
+
+
+async def watched(
+    session: aiohttp.ClientSession, path: str, version: str, **selection: str
+) -> AsyncGenerator[tuple[str, Object]]:
+    """Give changes until the API ends it; raise aiohttp.ClientError if it goes away."""
+    params = {"watch": "1", "resourceVersion": version} | selection
+    async with session.get(path, params=params) as response:
+        response.raise_for_status()
+        try:
+            async for line in response.content:
+                event = orjson.loads(line)
+                if event["type"] == "ERROR":
+                    return  # the version is too old: there is a new list to be had
+                yield event["type"], event["object"]
+        finally:
+            # To close TLS would be to wait for the server to do so too.
+            if response.connection is not None and response.connection.transport is not None:
+                response.connection.transport.abort()
+
+
 def _is_away(status: int, answer: Object) -> bool:
     """Return whether an API has not quite started: it knows its own resources before others'."""
     unknown = status == 404 and "name" not in answer.get("details", {})
     return unknown or status == 429 or status >= 500
 
 
+def version_of(obj: Object) -> int:
+    return int(obj["metadata"]["resourceVersion"])
+
+
+def is_of_another(answer: Object) -> bool:
+    """Return whether a write was refused since another object has the name: by its uid."""
+    causes = answer.get("details", {}).get("causes", ())
+    return any(one.get("field") == "metadata.uid" for one in causes)
+
+
 def _read(status: int, answer: Object) -> Object:
     if status == 404:
         raise GoneError(answer["message"])
-    if status == 409:
+    if status == 409 or is_of_another(answer):
         raise ConflictError(answer["message"])
     assert status < 400, answer
     return answer

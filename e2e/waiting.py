@@ -32,13 +32,19 @@ def until(check: Callable[[], T | None], what: str, deadline: float = DEADLINE) 
         time.sleep(_PAUSE)
 
 
-async def soon(check: Callable[[], object], what: str, deadline: float = DEADLINE) -> None:
-    """Return once `check`, which may be a coroutine function, gives something true."""
+async def soon(
+    check: Callable[[], object], what: str | Callable[[], str], deadline: float = DEADLINE
+) -> None:
+    """Return once `check`, which may be a coroutine function, gives something true.
+
+    `what` was waited for; one that tells how things are is called when they did not come about.
+    """
     ends = time.monotonic() + deadline
     while True:
         answer = check()
         if await answer if inspect.isawaitable(answer) else answer:
             return
         if time.monotonic() > ends:
-            raise TooLateError(f"not within {deadline:.0f} s: {what}")
+            told = what() if callable(what) else what
+            raise TooLateError(f"not within {deadline:.0f} s: {told}")
         await asyncio.sleep(_PAUSE)

@@ -18,6 +18,7 @@ import uvloop
 
 from gateway import __version__, wiring
 from gateway.admin.readiness import Readiness
+from gateway.admin.resize import ResizeRoutes
 from gateway.admin.server import AdminServer
 from gateway.admin.standby import AutoStandby
 from gateway.cluster.cluster import Cluster
@@ -30,6 +31,8 @@ from gateway.explain import Surroundings, explain
 from gateway.meanwhile import meanwhile
 from gateway.proxy.plane import DataPlane
 from gateway.reloading import Reloader
+from gateway.resize.snapshot import Status, unsized
+from gateway.resizing import Resizing
 from gateway.sandbox.registry import Registry
 from gateway.settings import DialectName
 from gateway.sleeping import Sleeping
@@ -42,9 +45,12 @@ from gateway.tls.deployment import Tls
 from gateway.wake.waker import Waker
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 
+    from gateway.admin.parts import AdminRoutes
     from gateway.dialects.base import Dialect
+    from gateway.resize.snapshot import ResizeSnapshot
+    from gateway.resizing import Ground
     from gateway.sandbox.model import Route
     from gateway.settings import Settings
     from gateway.standby.snapshot import Snapshot
@@ -92,12 +98,14 @@ class Gateway:
         credentials: wiring.Credentials,
         tracer: Tracer | None,
         sleeping: Sleeping | None,
+        resizing: Resizing | None,
     ) -> None:
         self.cluster = cluster
         self.registry = registry
         self._dialects = {dialect.name: dialect for dialect in dialects}
         self._settings = settings
         self._sleeping = sleeping
+        self._resizing = resizing
         self._draining = False
         self._access_log = (
             AccessLog(sys.stdout.buffer, instruments) if settings.access_log else None
@@ -126,9 +134,7 @@ class Gateway:
             self.readiness,
             self._explain,
             tls=tls.admin,
-            parts=sleeping.parts
-            if sleeping is not None
-            else (AutoStandby(registry, self._snapshot),),
+            parts=tuple(self._parts()),
         )
         instruments.gauge("routes", "Sandboxes that are known.", lambda: len(registry))
         instruments.gauge(
@@ -139,6 +145,13 @@ class Gateway:
             "Names that several sandboxes answer to, so that none is routed.",
             lambda: len(registry.ambiguous()),
         )
+
+    def _parts(self) -> Iterable[AdminRoutes]:
+        if self._sleeping is None:
+            yield AutoStandby(self.registry, self._snapshot)
+        else:
+            yield from self._sleeping.parts
+        yield ResizeRoutes(self.registry, self._size)
 
     def replace_admin_token(self, token: str) -> None:
         """Take no other token for the admin API from now on, and show no other one."""
@@ -161,7 +174,7 @@ class Gateway:
         around = Surroundings(wake_timeout=self._settings.wake_timeout)
         standby = await self._snapshot(route)
         dialect = self._dialects[route.key.dialect]
-        told = explain(route, None, dialect, time.time(), around, standby)
+        told = explain(route, None, dialect, time.time(), around, standby, self._size(route))
         return {
             **told.as_json(),
             "waking": {
@@ -178,6 +191,11 @@ class Gateway:
         if self._sleeping is None:
             return unsupported(route, time.time())
         return await self._sleeping.snapshot(route)
+
+    def _size(self, route: Route) -> ResizeSnapshot:
+        if self._resizing is None:
+            return unsized(route, Status.UNSUPPORTED, "its setting resize is off")
+        return self._resizing.snapshot(route)
 
     async def start(self) -> Addresses:
         """Listen; raise StartError if an address is not to be had."""
@@ -203,6 +221,8 @@ class Gateway:
         _LOG.info("draining", extra={"in_flight": self._plane.in_flight})
         async with asyncio.TaskGroup() as group:
             group.create_task(self._finish_requests())
+            if self._resizing is not None:
+                group.create_task(self._resizing.resign())
             if self._sleeping is not None:
                 await self._sleeping.resign()
         if self._sleeping is not None:
@@ -226,11 +246,16 @@ class Gateway:
 
 @contextlib.asynccontextmanager
 async def running(
-    settings: Settings, dialects: Sequence[Dialect], *, local: bool = False
+    settings: Settings,
+    dialects: Sequence[Dialect],
+    *,
+    local: bool = False,
+    ground: Ground | None = None,
 ) -> AsyncIterator[Gateway]:
     """Run a replica for the body; `start` is the body's to call. Raise StartError.
 
-    `local`: sandboxes are processes that share one address.
+    `local`: sandboxes are processes that share one address. `ground`: what is right-sized, if
+    that is not the pods of the cluster.
     """
     registry, instruments = Registry(addresses_shared=local), Instruments()
     cluster = Cluster(wiring.cluster(settings), dialects, registry, instruments)
@@ -253,15 +278,30 @@ async def running(
         if sleeping is not None:
             begun = sleeping.begun(pool, credentials.authenticator, tls, reloader)
             await stack.enter_async_context(begun)
+        resizing = None
+        if settings.resize:
+            unused_for = (lambda _: None) if sleeping is None else sleeping.unused_for
+            resizing = Resizing(settings, cluster, registry, instruments, unused_for, ground)
+            await _begin(resizing, stack)
         gateway = Gateway(
             settings, dialects, cluster, registry, instruments, tls, pool, credentials, tracer,
-            sleeping,
+            sleeping, resizing,
         )  # fmt: skip
         wiring.watch_admin_token(settings, reloader, gateway.replace_admin_token)
         stack.push_async_callback(gateway.close)
         await stack.enter_async_context(meanwhile(reloader.run()))
         await stack.enter_async_context(meanwhile(loop_lag.watch(instruments)))
         yield gateway
+
+
+async def _begin(resizing: Resizing, stack: contextlib.AsyncExitStack) -> None:
+    """Right-size until the stack is closed; raise StartError."""
+    try:
+        await stack.enter_async_context(resizing.begun())
+    except OSError as error:
+        raise StartError(
+            f"cannot listen: {error.strerror or error}. Choose another address by resize_listen."
+        ) from error
 
 
 def _tracer(settings: Settings, instruments: Instruments) -> OpenTelemetryTracer | None:

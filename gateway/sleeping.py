@@ -18,13 +18,11 @@ from gateway.admin.holds import Holds
 from gateway.admin.observers import ObserverRoutes
 from gateway.admin.peers import PeerRoutes
 from gateway.admin.standby import AutoStandby
-from gateway.cluster.lease import LeaseStore
 from gateway.cluster.pods import Pods
+from gateway.leading import leadership_of
 from gateway.meanwhile import meanwhile
 from gateway.replicas.calls import Calls
-from gateway.replicas.election import ElectionConfig
 from gateway.replicas.gate import Gate
-from gateway.replicas.leadership import Leadership, Sole, unique_identity
 from gateway.replicas.peers import Alone, Peers
 from gateway.sandbox.activity import Activity
 from gateway.standby.check import GuestCheck
@@ -86,7 +84,7 @@ class Sleeping:
         async with AsyncExitStack() as stack:
             calls = self._calls = Calls(wiring.calls(settings), tls.peers)
             await stack.enter_async_context(calls)
-            leadership = self._leadership()
+            leadership = leadership_of(settings, self._cluster.client, self._instruments)
             peers = self._peers = self._made_peers(calls)
             controller = self._controller = IdleController(
                 wiring.idle(settings),
@@ -130,6 +128,11 @@ class Sleeping:
         assert self._controller is not None, "it has begun"
         await asyncio.gather(self._peers.take_leave(), self._controller.tidy())
 
+    def unused_for(self, route: Route) -> float | None:
+        """Return for how many seconds nobody has used a sandbox by this replica; None: one does."""
+        usage = self._activity.of(route.uid)
+        return None if usage is None or usage.count else usage.unused_for(self._clock())
+
     async def snapshot(self, route: Route) -> Snapshot:
         """Return how a sandbox stands between use and sleep."""
         assert self._controller is not None, "it has begun"
@@ -141,20 +144,6 @@ class Sleeping:
             self._calls.replace_token(token)
 
     # ---- the parts ----------------------------------------------------------------------------
-
-    def _leadership(self) -> Leadership | Sole:
-        settings = self._settings
-        if settings.lease_name is None or settings.pod_namespace is None:
-            return Sole()
-        store = LeaseStore(
-            self._cluster.client, settings.pod_namespace, settings.lease_name, time.time
-        )
-        return Leadership(
-            store,
-            unique_identity(settings.pod_name),
-            ElectionConfig(settings.lease_duration),
-            self._instruments,
-        )
 
     def _made_peers(self, calls: Calls) -> Peers:
         settings = self._settings

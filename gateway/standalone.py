@@ -24,6 +24,7 @@ from gateway.local.bridge import StoredSandboxes
 from gateway.local.manifests import ManifestError, apply, read_documents
 from gateway.local.options import KUBECONFIG
 from gateway.local.runtime import DataDirInUseError, ProcessRuntime, UnsupportedPlatformError
+from gateway.local.sizes import LocalSizes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -52,13 +53,15 @@ def run(options: LocalOptions, settings: Settings) -> int:
 
 async def _run(options: LocalOptions, settings: Settings, stop: asyncio.Event) -> int:
     _make_data_dir(options.data_dir)
+    sizes = LocalSizes() if settings.resize else None
+    dialects = app.dialects_of(settings, local=True)
     async with (
         _embedded_api(options) as (store, api),
-        app.running(settings, app.dialects_of(settings, local=True), local=True) as gateway,
+        app.running(settings, dialects, local=True, ground=sizes) as gateway,
     ):
         addresses = await gateway.start()
         reserved = {addresses.data[1], addresses.admin[1], api.port}
-        async with _runtime(options, store, reserved):
+        async with _runtime(options, store, reserved, sizes):
             app.settle()
             _greet(options, addresses, api)
             status = await _stay(options, store, addresses, stop)
@@ -152,10 +155,10 @@ def _led_here(options: LocalOptions, settings: Settings) -> Settings:
 
 @contextlib.asynccontextmanager
 async def _runtime(
-    options: LocalOptions, store: ObjectStore, reserved: set[int]
+    options: LocalOptions, store: ObjectStore, reserved: set[int], sizes: LocalSizes | None
 ) -> AsyncIterator[None]:
     """Run the sandboxes' processes for the body; they have ended when it returns."""
-    runtime = ProcessRuntime(StoredSandboxes(store), options.data_dir, reserved)
+    runtime = ProcessRuntime(StoredSandboxes(store), options.data_dir, reserved, rooms=sizes)
     try:
         async with asyncio.TaskGroup() as group:
             task = group.create_task(runtime.run(), name="process runtime")

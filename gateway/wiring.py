@@ -225,15 +225,21 @@ def plane(settings: Settings, credential_names: frozenset[bytes]) -> PlaneConfig
         reach=reach(settings),
         proxy=proxy(settings),
         count=count(settings),
+        closed_ports=frozenset({settings.resize_informant_port} if settings.resize else ()),
+    )
+
+
+def guard(settings: Settings) -> AddressGuard:
+    """Return who judges where sandboxes may be."""
+    return AddressGuard(
+        settings.upstream_allow_cidrs, (*settings.upstream_deny_cidrs, *own_addresses())
     )
 
 
 def pool(settings: Settings, instruments: Instruments, tls: TlsClient) -> Pool:
     """Return what connects to sandboxes."""
     return Pool(
-        AddressGuard(
-            settings.upstream_allow_cidrs, (*settings.upstream_deny_cidrs, *own_addresses())
-        ),
+        guard(settings),
         instruments,
         tls=tls,
         connect_timeout=settings.upstream_connect_timeout,

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from gateway.cluster.pod_facts import Obstacle
 from gateway.dialects import own
 from gateway.dialects.agent_sandbox import AgentSandbox
 from gateway.dialects.deployment import DEPLOYMENT, SERVICE
@@ -20,8 +21,10 @@ from gateway.explain import NOT_RESUMABLE, Surroundings, explain
 from gateway.explain.sleep import FAILURES
 from gateway.explain.state import MEANINGS, REASONS
 from gateway.replicas.peers import PeerUse
+from gateway.resize.snapshot import ResizeSnapshot, Status, obstructed, unsized
 from gateway.sandbox import errors, states
 from gateway.sandbox.model import State, WakePolicy
+from gateway.sandbox.scaling import Scaling, Size
 from gateway.sandbox.standby import DISABLED, NO_RULES, IdleRules, StandbyCheck, StandbyPolicy
 from gateway.sandbox.texts import parse_time
 from gateway.standby.idle import FAILED, Result, Trouble
@@ -33,6 +36,7 @@ from tests.dialects.objects import agent_object, deployment_object, with_field
 if TYPE_CHECKING:
     from gateway.dialects.base import Dialect, RawObject
     from gateway.explain import Explanation
+    from gateway.sandbox.model import Route
 
 NOW = parse_time("2026-11-22T10:20:30Z")
 OURS = "sandbox-gateway.dev/wake-on-traffic"
@@ -565,3 +569,70 @@ def test_a_policy_by_default_is_told_as_one() -> None:
 def test_without_a_policy_that_is_told(policy: StandbyPolicy | None, said: str) -> None:
     route = replace(Native().route(NATIVE_RUNNING), idle=IdleRules(policy=policy))
     assert said in lines(explain(route, None, Native(), NOW), "Sleep")
+
+
+# ---- size ---------------------------------------------------------------------------------------
+
+SCALING = Scaling(low=Size(250, 2**29), high=Size(2000, 2**32))
+SIZED = replace(Native().route(NATIVE_RUNNING), scaling=SCALING)
+HALF = {"cpu": "500m", "mem": "1Gi"}
+
+
+def told_size(size: ResizeSnapshot | None, route: Route = SIZED) -> str:
+    return lines(explain(route, None, Native(), NOW, size=size), "Size")
+
+
+def test_of_the_size_of_one_that_asks_for_none_nothing_is_told() -> None:
+    plain = replace(SIZED, scaling=None)
+    assert told_size(unsized(plain, Status.ELSEWHERE, "this replica does not lead"), plain) == ""
+    assert told_size(None, plain) == ""
+
+
+def test_without_a_gateway_its_bounds_are_told() -> None:
+    told = told_size(None)
+    assert "it asks for 250m CPU and 512Mi of memory at least, 2 CPU and 4Gi at most" in told
+    assert "how it stands now, only a gateway knows" in told
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (Status.UNSUPPORTED, "this gateway right-sizes nothing: why"),
+        (Status.ELSEWHERE, "another replica may right-size it, and knows: why"),
+        (Status.PREPARING, "it is not right-sized yet: why"),
+        (Status.NO_POD, "it is not right-sized: why"),
+        (Status.OBSTACLE, "it is not right-sized: why"),
+        (Status.FROZEN, "its size is not touched now: why"),
+        (Status.UNINFORMED, "it may grow by permit but is not shrunk: why"),
+        (Status.LIMITED, "it does not have what it needs: why"),
+        (Status.SIZED, "it is right-sized"),
+    ],
+)
+def test_every_way_in_which_a_size_stands_has_words(status: Status, said: str) -> None:
+    assert said in told_size(ResizeSnapshot(status, "why", SCALING)).splitlines()
+
+
+@pytest.mark.parametrize("obstacle", Obstacle)
+def test_every_obstacle_has_words(obstacle: Obstacle) -> None:
+    told = told_size(obstructed(SIZED, obstacle))
+    assert obstacle.value not in told.split()
+    assert told.count("\n") == 1
+
+
+def test_sizes_and_loads_are_told_as_far_as_they_are_known() -> None:
+    told = told_size(
+        ResizeSnapshot(
+            Status.SIZED, "", SCALING, actual=HALF, wanted=HALF, permitted=HALF, approved=HALF,
+            desired={"cpu": "1", "mem": "2Gi"}, load1=0.4, load5=0.3, memory_in_use=700 * 2**20,
+        )
+    )  # fmt: skip
+    for said in (
+        "it has: 500m CPU, 1Gi of memory",
+        "it is to have: 1 CPU, 2Gi of memory",
+        "it should have by its load: 500m CPU, 1Gi of memory",
+        "it is permitted: 500m CPU, 1Gi of memory",
+        "it has agreed to: 500m CPU, 1Gi of memory",
+        "its guest reports 0.40 busy CPUs over one minute and 700 MiB in use",
+    ):
+        assert said in told.splitlines()
+    assert "guest reports" not in told_size(ResizeSnapshot(Status.SIZED, actual=HALF))

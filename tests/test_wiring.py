@@ -6,6 +6,7 @@ import asyncio
 import base64
 import ipaddress
 import logging
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +17,7 @@ from gateway.auth.access import AccessTokens
 from gateway.auth.authenticator import NoAuth
 from gateway.auth.scoped import ScopedTokens, mint
 from gateway.cluster.config import ClusterConfig
+from gateway.leading import grace_of
 from gateway.proxy.exchange import Timeouts
 from gateway.proxy.front import FrontConfig
 from gateway.proxy.handler import ProxyConfig
@@ -25,6 +27,7 @@ from gateway.proxy.target import Scheme, TargetConfig
 from gateway.proxy.uses import CountConfig
 from gateway.reloading import Reloader
 from gateway.replicas.calls import CallConfig
+from gateway.replicas.election import ElectionConfig
 from gateway.replicas.sleep import FENCE
 from gateway.sandbox.errors import AuthUnavailable, Unauthenticated
 from gateway.sandbox.model import Key, Route, State
@@ -237,6 +240,11 @@ def test_the_plane_keeps_targets_and_credentials_apart_from_other_fields() -> No
     assert (config.reach, config.proxy) == (wiring.reach(settings), wiring.proxy(settings))
 
 
+def test_the_port_of_informants_is_closed_where_there_may_be_some() -> None:
+    for resize, closed in (("true", {10301}), ("false", set())):
+        assert wiring.plane(made(resize=resize), frozenset()).closed_ports == closed
+
+
 def test_reaching_gets_its_times_and_who_never_wakes() -> None:
     config = wiring.reach(
         made(
@@ -356,6 +364,20 @@ def test_only_one_of_several_replicas_begins_later_than_a_question_may_last(
     token = {"admin_token_file": str(tmp_path / "token")}
     assert wiring.cluster(made(**place, **token, lease_name="sleep")).begin_after == FENCE
     assert wiring.cluster(made(**token)).begin_after == 0.0
+
+
+def test_what_a_leader_begins_is_over_before_another_may_lead(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("s3cret")
+    settings = made(
+        pod_name="gw-0",
+        pod_namespace="gws",
+        peer_selector="app=gw",
+        admin_token_file=tmp_path / "token",
+        lease_name="sleep",
+        lease_duration="20s",
+    )
+    assert 1.0 < grace_of(settings) <= 20.0 - ElectionConfig(20.0).right
+    assert grace_of(made()) == inf
 
 
 def test_what_is_no_use_is_what_the_settings_say() -> None:

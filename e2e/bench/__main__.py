@@ -27,6 +27,7 @@ SUITES: Final = {
     "wake": "what waking adds to a request, and how fast waiting requests are let go",
     "scale": "memory, lists, events and throughput with 100,000 sandboxes",
     "idle": "what watching 100,000 sandboxes until nobody uses them costs",
+    "resize": "what right-sizing saves and lacks: a simulated day of 1,000 sandboxes",
     "instructions": "instructions per request: shows a regression of 3 % on a noisy machine too",
     "profile": "where the microseconds of a request go, with a flame graph",
 }

@@ -93,7 +93,8 @@ def _section(name: str, entry: Entry | None) -> Iterator[str]:
     for bars in entry.suite.bars:
         yield f"![{bars.title}]({file_name(name, bars)})"
     for file in entry.files:
-        yield f"[![{file}]({file})]({file})" if file.endswith(".svg") else f"[{file}]({file})"
+        shown = f"![{file}]({file})" if file.endswith((".svg", ".png")) else file
+        yield f"[{shown}]({file})"
     if entry.suite.missing:
         yield "Not measured:\n\n" + "\n".join(f"- {one}" for one in entry.suite.missing)
 

@@ -8,12 +8,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
-import socket
 import ssl
-import struct
 import threading
 from collections import Counter
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -23,32 +22,19 @@ import yaml
 from aiohttp import web
 from yarl import URL
 
+from . import api_requests as requests
+from .api_answers import not_found, status, status_body
+from .api_connections import bound, none, reset
+from .api_requests import BY
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator, Mapping
+    from collections.abc import Callable, Coroutine, Iterator
     from pathlib import Path
 
 T = TypeVar("T")
 
-#: Fields of one connection (RFC 9110 §7.6.1), and those that aiohttp writes itself.
-_NOT_PASSED_ON: Final = frozenset(
-    {"connection", "content-length", "date", "host", "keep-alive", "server", "transfer-encoding"}
-)
-#: SO_LINGER: a close resets the connection and sends nothing any more.
-_RESET: Final = struct.pack("ii", 1, 0)
-#: What an API server says of its own haste, in seconds.
-_RETRY_AFTER: Final = "1"
 #: How long what is under way may take at the end, in seconds.
 _LAST_CALLS: Final = 2.0
-#: metav1.StatusReason of what is answered here.
-_REASONS: Final[Mapping[int, str]] = {
-    401: "Unauthorized",
-    403: "Forbidden",
-    409: "Conflict",
-    410: "Expired",
-    429: "TooManyRequests",
-    500: "InternalError",
-    503: "ServiceUnavailable",
-}
 
 
 class Deed(Enum):
@@ -70,30 +56,44 @@ class Deed(Enum):
     """Connections that were broken, by `down` and `cut`."""
 
 
+@dataclass(frozen=True, slots=True)
+class Resize:
+    """A resize that went through: by whom, and of which pod, as it says itself."""
+
+    who: str
+    uid: str
+
+
 class FaultyApi:
     """The real API behind faults; each attribute may be changed at any time. Use `over`.
 
     `delay`: seconds that each answer takes; how many of them pass before the request has its
-    effect is drawn. `refuse`: share of the requests, but for watches, that are answered with a
-    status. `conflicts`: share of the patches that are answered 409 and not passed on.
-    `lost_answers`: share of the patches that are passed on and whose answer nobody gets.
+    effect is drawn. `lag`: seconds that pass before that in any case. `refuse`: share of the
+    requests, but for watches, that are answered with a status. `conflicts`: share of the patches
+    that are answered 409 and not passed on. `lost_answers`: share of the patches that are passed on
+    and whose answer nobody gets. `aim`: of these faults only those paths know that end so.
     `missing`: sandboxes answer 404, as where their API is not installed; open watches stay open.
     """
 
     def __init__(self, kubeconfig: Path, home: Path, seed: int) -> None:
-        self.delay = 0.0
+        self.aim = ""
+        self.delay = self.lag = 0.0
         self.refuse: dict[int, float] = {}
         self.conflicts = 0.0
         self.lost_answers = 0.0
         self.missing = False
         self.done: Counter[Deed] = Counter()
+        #: By the resourceVersion that a pod has from it.
+        self.resizes: dict[int, Resize] = {}
+        #: How many of those are under way.
+        self.resizing = 0
         self._real = yaml.safe_load(kubeconfig.read_text())["clusters"][0]["cluster"]
         self._home = home
         self._files = itertools.count()
         self._random = random.Random(seed)
         self._loop = asyncio.new_event_loop()
         # Holds the port while nobody listens on it: a bound socket refuses, and none other gets it.
-        self._port_holder = _bound(0)
+        self._port_holder = bound(0)
         self.port: int = self._port_holder.getsockname()[1]
         self._listener: asyncio.Server | None = None
         self._flows = asyncio.Event()
@@ -119,14 +119,20 @@ class FaultyApi:
             proxy._loop.close()
             proxy._port_holder.close()
 
-    def kubeconfig(self, token: str | Path) -> Path:
-        """Return a new kubeconfig of this proxy; a path is of a file that holds the token."""
+    def kubeconfig(self, token: str | Path, who: str = "anyone") -> Path:
+        """Return a new kubeconfig of this proxy; a path is of a file that holds the token.
+
+        `who` is going to use it.
+        """
         user = {"token": token} if isinstance(token, str) else {"tokenFile": str(token)}
         document = {
             "apiVersion": "v1",
             "kind": "Config",
             "clusters": [
-                {"name": "faulty", "cluster": {"server": f"http://127.0.0.1:{self.port}"}}
+                {
+                    "name": "faulty",
+                    "cluster": {"server": f"http://127.0.0.1:{self.port}{BY}{who}"},
+                }
             ],
             "users": [{"name": "faulty", "user": user}],
             "contexts": [{"name": "faulty", "context": {"cluster": "faulty", "user": "faulty"}}],
@@ -198,7 +204,7 @@ class FaultyApi:
 
     async def _come_up(self) -> None:
         if self._listener is None:
-            listening = _bound(self.port)
+            listening = bound(self.port)
             self._listener = await self._loop.create_server(self._server, sock=listening)
 
     async def _go_down(self) -> None:
@@ -214,12 +220,12 @@ class FaultyApi:
 
     def _reset(self, transport: asyncio.BaseTransport | None) -> None:
         if isinstance(transport, asyncio.Transport) and not transport.is_closing():
-            _break(transport)
+            reset(transport)
             self.done[Deed.RESET] += 1
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         if self.down:  # it was accepted just before
-            return _none(request)
+            return none(request)
         if request.query.get("watch") in ("1", "true"):
             return await self._watch(request)
         # Whoever asked may leave: what was begun goes on, as in a real server.
@@ -232,28 +238,38 @@ class FaultyApi:
         return task
 
     async def _call(self, request: web.BaseRequest, body: bytes) -> web.StreamResponse:
-        early = self.delay * self._random.random()
-        late = self.delay - early
-        await asyncio.sleep(early)
-        answer = self._own_answer(request) or await self._passed_on(request, body)
-        await asyncio.sleep(late)
+        delay, lag = (self.delay, self.lag) if self._is_aimed_at(request) else (0.0, 0.0)
+        early = delay * self._random.random()
+        self.resizing += requests.is_resize(request)
+        try:
+            await asyncio.sleep(lag + early)
+            answer = self._own_answer(request) or await self._passed_on(request, body)
+        finally:
+            self.resizing -= requests.is_resize(request)
+        await asyncio.sleep(delay - early)
         if answer is None:
-            return _none(request)
+            return none(request)
         return answer
+
+    def _is_aimed_at(self, request: web.BaseRequest) -> bool:
+        return request.path.endswith(self.aim)
 
     def _own_answer(self, request: web.BaseRequest) -> web.Response | None:
         """Return the answer that a fault gives in the API's place."""
-        if self.missing and _is_of_sandboxes(request):
-            return self._not_found()
+        if self.missing and requests.is_of_sandboxes(request):
+            self.done[Deed.MISSING] += 1
+            return not_found()
+        if not self._is_aimed_at(request):
+            return None
         draw = self._random.random()
-        for status, share in self.refuse.items():
+        for code, share in self.refuse.items():
             if draw < share:
                 self.done[Deed.REFUSED] += 1
-                return _status(status)
+                return status(code)
             draw -= share
         if request.method == "PATCH" and self._random.random() < self.conflicts:
             self.done[Deed.CONFLICT] += 1
-            return _status(409)
+            return status(409)
         return None
 
     async def _passed_on(self, request: web.BaseRequest, body: bytes) -> web.Response | None:
@@ -267,11 +283,20 @@ class FaultyApi:
         self.done[Deed.PASSED] += 1
         if request.method == "PATCH":
             self.done[Deed.PATCHED] += answer.ok
-            self.done[Deed.SPEC_PATCHED] += answer.ok and _tells_a_sandbox(request, body)
-            if self._random.random() < self.lost_answers:
+            self.done[Deed.SPEC_PATCHED] += answer.ok and requests.tells_a_sandbox(request, body)
+            if answer.ok and requests.is_resize(request):
+                self._note_resize(request, body, content)
+            if self._is_aimed_at(request) and self._random.random() < self.lost_answers:
                 self.done[Deed.LOST] += 1
                 return None
-        return web.Response(status=answer.status, headers=_kept(answer.headers), body=content)
+        return web.Response(
+            status=answer.status, headers=requests.kept(answer.headers), body=content
+        )
+
+    def _note_resize(self, request: web.BaseRequest, body: bytes, content: bytes) -> None:
+        version = int(orjson.loads(content)["metadata"]["resourceVersion"])
+        wanted: str = orjson.loads(body)["metadata"]["uid"]
+        self.resizes[version] = Resize(requests.who(request), wanted)
 
     async def _watch(self, request: web.BaseRequest) -> web.StreamResponse:
         self.done[Deed.WATCHED] += 1
@@ -279,17 +304,18 @@ class FaultyApi:
         self._watches.add(transport)
         try:
             await asyncio.sleep(self.delay)
-            if self.missing and _is_of_sandboxes(request):
-                return self._not_found()
+            if self.missing and requests.is_of_sandboxes(request):
+                self.done[Deed.MISSING] += 1
+                return not_found()
             # A real server tells it either way.
             if self.expired and self._random.random() < 0.5:
                 self.done[Deed.EXPIRED] += 1
-                return _status(410)
+                return status(410)
             async with await self._opened(request) as answer:
                 return await self._relay(request, answer)
         except (aiohttp.ClientError, ConnectionError):
             self.done[Deed.UNREACHED] += 1
-            return _none(request)
+            return none(request)
         finally:
             self._watches.discard(transport)
 
@@ -310,7 +336,7 @@ class FaultyApi:
     async def _relay(
         self, request: web.BaseRequest, answer: aiohttp.ClientResponse
     ) -> web.StreamResponse:
-        response = web.StreamResponse(status=answer.status, headers=_kept(answer.headers))
+        response = web.StreamResponse(status=answer.status, headers=requests.kept(answer.headers))
         await response.prepare(request)
         telling = asyncio.create_task(self._tell(answer, response))
         expiry = asyncio.create_task(self._expired.wait())
@@ -320,7 +346,7 @@ class FaultyApi:
                 await telling
             else:
                 self.done[Deed.EXPIRED] += 1
-                await response.write(b'{"type":"ERROR","object":%s}\n' % _status_body(410))
+                await response.write(b'{"type":"ERROR","object":%s}\n' % status_body(410))
         finally:
             telling.cancel()
             expiry.cancel()
@@ -337,69 +363,16 @@ class FaultyApi:
         """Return the request to the real API, a context of its answer."""
         return self._session.request(
             request.method,
-            URL(self._real["server"] + request.raw_path, encoded=True),
-            headers=_kept(request.headers),
+            URL(self._real["server"] + requests.path(request), encoded=True),
+            headers=requests.kept(request.headers),
             data=body or None,
         )
-
-    def _not_found(self) -> web.Response:
-        """Return what is said of a path that nothing serves: no Status, just text."""
-        self.done[Deed.MISSING] += 1
-        return web.Response(status=404, text="404 page not found\n")
 
 
 async def _called(deed: Callable[[], None]) -> None:
     deed()
 
 
-def _bound(port: int) -> socket.socket:
-    made = socket.socket()
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    made.bind(("127.0.0.1", port))
-    return made
-
-
-def _break(transport: asyncio.Transport) -> None:
-    made = transport.get_extra_info("socket")
-    with suppress(OSError):
-        made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-    transport.abort()
-
-
 def _close_answer(opening: asyncio.Task[aiohttp.ClientResponse]) -> None:
     if not opening.cancelled() and opening.exception() is None:
         opening.result().close()
-
-
-def _none(request: web.BaseRequest) -> web.Response:
-    """Break the connection; the response is for nobody."""
-    if isinstance(request.transport, asyncio.Transport):
-        _break(request.transport)
-    return web.Response(status=500)
-
-
-def _tells_a_sandbox(request: web.BaseRequest, body: bytes) -> bool:
-    return _is_of_sandboxes(request) and "spec" in orjson.loads(body)
-
-
-def _is_of_sandboxes(request: web.BaseRequest) -> bool:
-    return "sandboxes" in request.path.split("/")
-
-
-def _kept(headers: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in headers.items() if name.lower() not in _NOT_PASSED_ON}
-
-
-def _status(code: int) -> web.Response:
-    headers = {"Retry-After": _RETRY_AFTER} if code == 429 else {}
-    return web.Response(
-        status=code, body=_status_body(code), content_type="application/json", headers=headers
-    )
-
-
-def _status_body(code: int) -> bytes:
-    reason = _REASONS[code]
-    return (
-        b'{"kind":"Status","apiVersion":"v1","metadata":{},"status":"Failure",'
-        b'"message":"a fault of the test","reason":"%s","code":%d}' % (reason.encode(), code)
-    )

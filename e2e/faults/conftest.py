@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +12,8 @@ from e2e.clusters import connect
 from e2e.platforms import NATIVE_CRD
 from e2e.real_api import RealApi
 
+from . import sizing
+from .accounts import Account
 from .control import staged
 
 if TYPE_CHECKING:
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from e2e.programs import Programs
 
     from .control import Scene, Stage
+    from .sizing import SizedStage
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +44,23 @@ def admin(api: RealApi) -> Iterator[httpx.Client]:
     """Plain HTTP as the administrator."""
     with connect(api.kubeconfig) as client:
         yield client
+
+
+@pytest.fixture
+def account(api: RealApi) -> Account:
+    return Account.of(api)
+
+
+@pytest.fixture
+def sizer(api: RealApi) -> Account:
+    """One that right-sizes."""
+    return Account.of_sizer(api)
+
+
+@pytest.fixture
+def sized_stage(api: RealApi, programs: Programs, home: Path) -> SizedStage:
+    """What `sizing.sized_stage` gives, over the shared API."""
+    return partial(sizing.sized_stage, api, programs, home)
 
 
 @pytest.fixture

@@ -17,12 +17,15 @@ from e2e.waiting import soon
 from .timeline import Cause
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from e2e.programs import Programs
 
     from .timeline import Timeline
+
+    #: Given the name of a gateway, its way to the API.
+    Way = Callable[[str], Path]
 
 #: How often the balancer asks for readiness, in seconds.
 _POLL: Final = 0.2
@@ -36,6 +39,7 @@ class Member:
 
     gateway: Gateway
     ready: bool = False
+    halted: bool = False
 
     @property
     def data_port(self) -> int:
@@ -54,7 +58,7 @@ class Fleet:
         self,
         programs: Programs,
         home: Path,
-        kubeconfig: Path,
+        kubeconfig: Way,
         timeline: Timeline,
         settings: dict[str, str],
     ) -> None:
@@ -76,7 +80,7 @@ class Fleet:
         count: int,
         programs: Programs,
         home: Path,
-        kubeconfig: Path,
+        kubeconfig: Way,
         timeline: Timeline,
         settings: dict[str, str],
     ) -> AsyncIterator[Fleet]:
@@ -108,7 +112,7 @@ class Fleet:
         name = f"gateway{next(self._names)}"
         settings = self._settings | await self._settings_of(name)
         gateway = await asyncio.to_thread(
-            start_serve, self._programs, self._home, self._kubeconfig, name, **settings
+            start_serve, self._programs, self._home, self._kubeconfig(name), name, **settings
         )
         member = Member(gateway)
         self.members.append(member)
@@ -141,6 +145,19 @@ class Fleet:
         span.close()
         self._forget(member)
 
+    @asynccontextmanager
+    async def halted(self, member: Member) -> AsyncIterator[None]:
+        """Stop one for the body's time as a machine does that has other things to do."""
+        span = self._timeline.begin(Cause.GATEWAY_HALTED, member.subject)
+        member.ready, member.halted = False, True
+        member.gateway.program.signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            member.gateway.program.signal(signal.SIGCONT)
+            member.halted = False
+            span.close()
+
     def total(self, name: str, **labels: str) -> float:
         """Return the sum of a metric over all that run."""
         return sum(one.gateway.metric(name, **labels) for one in self.members)
@@ -151,7 +168,7 @@ class Fleet:
 
     async def _poll(self) -> None:
         while True:
-            for member in list(self.members):
+            for member in [one for one in self.members if not one.halted]:
                 member.ready = await asyncio.to_thread(_is_ready, member.gateway)
             await asyncio.sleep(_POLL)
 

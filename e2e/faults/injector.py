@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .ledger import Record
     from .platform import Box
     from .scene import Scene
+    from .soak_sizes import SoakSizes
 
 #: Gateways' answers that are about the API rather than about a sandbox's pod.
 _OF_API: Final = frozenset({"wake_failed", "wake_timeout", "wake_overloaded", "not_ready"})
@@ -79,6 +80,7 @@ class Injector:
     """Runs the lanes of a plan. `steady`: the first so many sandboxes are left alone."""
 
     scene: Scene
+    sizes: SoakSizes
     seed: int
     steady: int
     done: list[Injection] = field(default_factory=list)
@@ -114,6 +116,9 @@ class Injector:
                 await self._to_a_gateway(step)
             case Lane.SANDBOX | Lane.SLEEP:
                 await self._to_sandboxes(step)
+            case Lane.INFORMANT:
+                async with self._noted(step):
+                    await self.sizes.befall(step)
 
     @asynccontextmanager
     async def _noted(self, step: Step, *subjects: str) -> AsyncIterator[None]:

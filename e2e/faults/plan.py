@@ -19,6 +19,8 @@ class Lane(Enum):
     SANDBOX = "sandbox"
     GATEWAY = "gateway"
     SLEEP = "sleep"
+    INFORMANT = "informant"
+    """Of right-sized sandboxes."""
 
 
 class Fault(Enum):
@@ -42,6 +44,10 @@ class Fault(Enum):
     GATEWAY_RESTARTED = "gateway replaced (SIGTERM)"
     GATEWAY_KILLED = "gateway killed (SIGKILL)"
     PAUSED = "paused by somebody else"
+    INFORMANT_KILLED = "informant killed"
+    INFORMANT_HALTED = "informant hangs"
+    INFORMANT_GARBLES = "informant answers garbage"
+    POD_REPLACED = "right-sized pod replaced"
 
 
 _LANES: Final[Mapping[Lane, tuple[Fault, ...]]] = {
@@ -66,6 +72,12 @@ _LANES: Final[Mapping[Lane, tuple[Fault, ...]]] = {
     ),
     Lane.GATEWAY: (Fault.GATEWAY_RESTARTED, Fault.GATEWAY_KILLED),
     Lane.SLEEP: (Fault.PAUSED,),
+    Lane.INFORMANT: (
+        Fault.INFORMANT_KILLED,
+        Fault.INFORMANT_HALTED,
+        Fault.INFORMANT_GARBLES,
+        Fault.POD_REPLACED,
+    ),
 }
 #: Quiet time before a fault, shortest and longest, in seconds.
 _QUIET: Final[Mapping[Lane, tuple[float, float]]] = {
@@ -73,6 +85,7 @@ _QUIET: Final[Mapping[Lane, tuple[float, float]]] = {
     Lane.SANDBOX: (1.0, 5.0),
     Lane.GATEWAY: (20.0, 40.0),
     Lane.SLEEP: (0.5, 1.5),
+    Lane.INFORMANT: (2.0, 8.0),
 }
 #: How long those last that do not end by themselves, in seconds.
 _LASTS: Final[Mapping[Lane, tuple[float, float]]] = {
@@ -80,6 +93,8 @@ _LASTS: Final[Mapping[Lane, tuple[float, float]]] = {
     Lane.SANDBOX: (0.5, 8.0),
     Lane.GATEWAY: (0.0, 0.0),
     Lane.SLEEP: (0.0, 0.0),
+    # An informant counts as gone after twenty seconds of silence.
+    Lane.INFORMANT: (0.5, 25.0),
 }
 
 

@@ -53,12 +53,14 @@ class Scene:
         token = yaml.safe_load(kubeconfig.read_text())["users"][0]["user"]["token"]
         namespace = fresh_name("faults")
         with FaultyApi.over(kubeconfig, home, seed) as way:
-            path = way.kubeconfig(token)
             chosen = {"namespaces": namespace} | dict(settings or {})
             async with (
                 Platform.over(kubeconfig, namespace) as platform,
-                Fleet.of(gateways, programs, home, path, platform.timeline, chosen) as fleet,
-            ):
+                Fleet.of(
+                    gateways, programs, home, lambda name: way.kubeconfig(token, name),
+                    platform.timeline, chosen,
+                ) as fleet,
+            ):  # fmt: skip
                 yield cls(platform, fleet, way)
 
     def traffic(self, *targets: Target, mix: Mix | None = None) -> Traffic:

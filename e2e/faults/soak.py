@@ -17,17 +17,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from e2e.clusters import fresh_name
 from e2e.platforms import NATIVE_CRD
 from e2e.programs import Programs
 from e2e.real_api import RealApi
 from e2e.waiting import TooLateError, soon
 
 from . import plan
-from .api_proxy import Deed
+from .api_proxy import Deed, FaultyApi
 from .injector import Injector
 from .ledger import Kind, Ledger, Outcome, Record
+from .platform import Platform
 from .scene import Scene
+from .sizing import SizedScene
 from .soak_report import Report
+from .soak_sizes import ROOM, SoakSizes
 from .traffic import Mix, Target, Traffic
 from .vitals import Memory, Vitals
 
@@ -62,22 +66,29 @@ class Soak:
     """One run."""
 
     scene: Scene
+    sized: SizedScene
     injector: Injector
     ledger: Ledger = field(default_factory=Ledger)
     memory: Memory = field(default_factory=Memory)
     violations: list[str] = field(default_factory=list)
     began: float = field(default_factory=time.monotonic)
 
-    async def run(self, seconds: float, sandboxes: int, seed: int) -> None:
+    async def run(self, seconds: float, sandboxes: int, gateways: int, seed: int) -> None:
         scene = self.scene
         names = [f"box-{number:04}" for number in range(sandboxes)]
         targets = await scene.platform.create(*names)
         elder = scene.fleet.members[0]
         await self._ask_all(targets)
+        # As it is in the end: whoever leads holds more.
+        await soon(self.sized.leading, "it leads")
         await soon(lambda: Vitals.of(elder.gateway).at_rest, "nothing stands")
         before = Vitals.of(elder.gateway)
+        await asyncio.gather(*(scene.fleet.add() for _ in range(gateways - 1)))
+        sizes = self.injector.sizes
+        await sizes.begin()
         chance = random.Random(seed)
-        steady, shaken = targets[: self.injector.steady], targets[self.injector.steady :]
+        steady = [*targets[: self.injector.steady], *sizes.targets]
+        shaken = targets[self.injector.steady :]
 
         def troubled() -> Target:
             """Ask those most that something happens to."""
@@ -86,13 +97,20 @@ class Soak:
                 return scene.platform.target(chance.choice(found))
             return chance.choice(shaken)
 
+        self.began = time.monotonic()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._load(lambda: chance.choice(steady), seconds))
             group.create_task(self._load(troubled, seconds))
             group.create_task(self._watch(seconds))
+            varying = group.create_task(sizes.vary(random.Random(f"{seed} loads")))
             async with self.injector.running():
                 await asyncio.sleep(seconds)
-        await self._ask_all(targets)
+            varying.cancel()
+        await self._ask_all([*targets, *sizes.targets])
+        await self._judge_sizes()
+        for member in scene.fleet.members[1:]:
+            await scene.fleet.drain(member)
+        await sizes.end()
         await self._comes_to_rest(before)
         self._judge_writes()
         self._judge_logs()
@@ -122,6 +140,7 @@ class Soak:
         while (spent := time.monotonic() - self.began) < seconds:
             self.memory.sample(self.scene.fleet.members[0].gateway)
             self._judge_deliveries()
+            self._note_sizes()
             print(self.progress(spent), file=sys.stderr)
             await asyncio.sleep(_EVERY)
 
@@ -140,7 +159,21 @@ class Soak:
             while what:
                 self.violates(f"delivered: {what.pop()}")
 
+    def _note_sizes(self) -> None:
+        wrong = self.sized.judge.violations
+        while wrong:
+            self.violates(f"resized: {wrong.pop(0)}")
+
     # ---- afterwards
+
+    async def _judge_sizes(self) -> None:
+        """Sizes follow loads again, and never were what they must not be."""
+        try:
+            await self.injector.sizes.converge()
+        except TooLateError as error:
+            self.violates(f"sizes: {error}")
+        await self.sized.watch.catch_up()
+        self._note_sizes()
 
     async def _ask_all(self, targets: Sequence[Target]) -> None:
         """Ask each sandbox through each gateway; all must answer, by themselves and soon."""
@@ -157,6 +190,8 @@ class Soak:
     async def _comes_to_rest(self, before: Vitals) -> None:
         elder = self.scene.fleet.members[0].gateway
         try:
+            await soon(self.sized.leading, "it leads")
+            await soon(lambda: not elder.metric("resize_agents"), "no agent is left")
             await soon(lambda: Vitals.of(elder).at_rest, "nothing stands")
             await soon(lambda: not Vitals.of(elder).left_since(before), "nothing is left")
         except TooLateError:
@@ -168,7 +203,7 @@ class Soak:
     def _judge_writes(self) -> None:
         """Each wake is one write that went through, whoever wrote it."""
         wakes = sum(box.wakes for box in self.scene.platform.boxes.values())
-        patched = self.scene.way.done[Deed.PATCHED]
+        patched = self.scene.way.done[Deed.SPEC_PATCHED]
         if patched != wakes:
             self.violates(f"{patched} writes for {wakes} wakes")
 
@@ -181,17 +216,24 @@ class Soak:
 
 async def soak(options: argparse.Namespace, api: RealApi, programs: Programs) -> bool:
     """Return whether everything held."""
-    async with Scene.of(
-        options.gateways, api.kubeconfig, programs, api.home, options.seed, SETTINGS
-    ) as scene:
-        injector = Injector(scene, options.seed, steady=options.sandboxes // 2)
-        run = Soak(scene, injector)
-        await run.run(options.seconds, options.sandboxes, options.seed)
-        wakes = sum(box.wakes for box in scene.platform.boxes.values())
-        report = Report(
-            options.seed, options.seconds, injector.done, run.ledger, run.violations,
-            run.memory.quarters, wakes, scene.platform.timeline,
-        )  # fmt: skip
+    namespace = fresh_name("faults")
+    with FaultyApi.over(api.kubeconfig, api.home, options.seed) as way:
+        async with (
+            Platform.over(api.kubeconfig, namespace) as platform,
+            # The others begin once it is known what this one holds.
+            SizedScene.over(
+                api, programs, api.home, way, ROOM, 1, SETTINGS, beside=platform
+            ) as sized,
+        ):
+            scene = Scene(platform, sized.fleet, way)
+            injector = Injector(scene, SoakSizes(sized), options.seed, options.sandboxes // 2)
+            run = Soak(scene, sized, injector)
+            await run.run(options.seconds, options.sandboxes, options.gateways, options.seed)
+            wakes = sum(box.wakes for box in platform.boxes.values())
+            report = Report(
+                options.seed, options.seconds, injector.done, run.ledger, run.violations,
+                run.memory.quarters, wakes, sized.judge.count, platform.timeline,
+            )  # fmt: skip
     print(report.markdown())
     if options.out is not None:
         report.write(options.out)

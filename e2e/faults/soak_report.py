@@ -29,6 +29,7 @@ class Report:
     violations: Sequence[str]
     memory: tuple[float, float]
     wakes: int
+    resizes: int
     timeline: Timeline
 
     def rows(self) -> list[dict[str, Any]]:
@@ -55,8 +56,9 @@ class Report:
         summary = (
             f"Seed {self.seed}, {self.seconds:.0f} s: {self.ledger.right} requests answered right "
             f"({self.ledger.cold} after a wake, the slowest after {self.ledger.slowest:.1f} s), "
-            f"{self.wakes} wakes by one write each, {len(self.violations)} violations. Memory of a "
-            f"gateway: {self.memory[0] / 2**20:.1f} MiB in the second quarter, "
+            f"{self.wakes} wakes by one write each, {self.resizes} resizes, "
+            f"{len(self.violations)} violations. Memory of a gateway: "
+            f"{self.memory[0] / 2**20:.1f} MiB in the second quarter, "
             f"{self.memory[1] / 2**20:.1f} MiB in the last."
         )
         lines = [
@@ -83,6 +85,7 @@ class Report:
             "cold": self.ledger.cold,
             "slowest": self.ledger.slowest,
             "wakes": self.wakes,
+            "resizes": self.resizes,
             "memory": self.memory,
             "outcomes": self.ledger.summary(),
             "faults": self.rows(),

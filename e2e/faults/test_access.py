@@ -2,78 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-import pytest
-
-from e2e.clusters import connect, fresh_name
-from e2e.manifests import NATIVE
-from e2e.waiting import DEADLINE, soon, until
+from e2e.waiting import soon
 
 from .control import Answer, refused
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from e2e.real_api import RealApi
-
+    from .accounts import Account
     from .control import Scene, Stage
 
 DENIED: Final = "The gateway's own credentials do not allow it to wake this sandbox."
-#: An API server believes a token for ten seconds that it has found good.
-FORGOTTEN: Final = 2 * DEADLINE
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """A service account with the rights of a gateway; each token lasts as long as its Secret."""
-
-    api: RealApi
-    namespace: str
-    home: Path
-
-    def issue(self, name: str) -> str:
-        """Return a token that `revoke` ends."""
-        within = f"--namespace={self.namespace}"
-        self.api.kubectl("create", "secret", "generic", name, within)
-        bound = ("--bound-object-kind=Secret", f"--bound-object-name={name}")
-        return self.api.kubectl("create", "token", "gateway", within, *bound).strip()
-
-    def revoke(self, name: str, token: str) -> None:
-        """Return once the API refuses a token."""
-        self.api.kubectl("delete", "secret", name, f"--namespace={self.namespace}")
-        self.wait_for(401, token)
-
-    def allow(self) -> None:
-        subject = f"--serviceaccount={self.namespace}:gateway"
-        role = f"--clusterrole={self.namespace}"
-        self.api.kubectl("create", "clusterrolebinding", self.namespace, role, subject)
-
-    def forbid(self, token: str) -> None:
-        """Return once the API lets the account do nothing any more."""
-        self.api.kubectl("delete", "clusterrolebinding", self.namespace)
-        self.wait_for(403, token)
-
-    def wait_for(self, status: int, token: str) -> None:
-        with connect(self.api.kubeconfig) as client:
-            client.headers["Authorization"] = f"Bearer {token}"
-            until(
-                lambda: client.get(f"/apis/{NATIVE}/sandboxes").status_code == status,
-                f"the account is answered {status}",
-                FORGOTTEN,
-            )
-
-
-@pytest.fixture
-def account(api: RealApi, home: Path) -> Account:
-    made = Account(api, fresh_name("account"), home)
-    api.kubectl("create", "namespace", made.namespace)
-    api.kubectl("create", "serviceaccount", "gateway", f"--namespace={made.namespace}")
-    verbs, resource = "--verb=get,list,watch,patch", "--resource=sandboxes.sandbox-gateway.dev"
-    api.kubectl("create", "clusterrole", made.namespace, verbs, resource)
-    made.allow()
-    return made
 
 
 async def is_denied(scene: Scene, sleeper: str) -> None:

@@ -127,6 +127,28 @@ def test_refusals_are_a_share_of_the_requests(client: httpx.Client, proxy: Fault
     assert client.get(SANDBOXES).json()["reason"] == "Unauthorized"
 
 
+def test_faults_are_of_what_they_are_aimed_at(client: httpx.Client, proxy: FaultyApi) -> None:
+    create(client, "aimed")
+    proxy.aim, proxy.refuse = "/status", {503: 1.0}
+    status = {"status": {"phase": "Running"}}
+    refused = client.patch(f"{SANDBOXES}/aimed/status", json=status, headers=MERGE)
+    assert refused.status_code == 503
+    said(client.patch(f"{SANDBOXES}/aimed", json=PAUSE, headers=MERGE))
+
+
+def test_what_lags_has_its_effect_later_whoever_waits_for_it(
+    client: httpx.Client, proxy: FaultyApi, admin: httpx.Client
+) -> None:
+    before = create(client, "lagging")
+    proxy.lag = 1.0
+    with pytest.raises(httpx.ReadTimeout):
+        client.patch(f"{SANDBOXES}/lagging", json=PAUSE, headers=MERGE, timeout=0.1)
+    assert said(admin.get(f"{SANDBOXES}/lagging"))["spec"] == before["spec"]
+    until(
+        lambda: said(admin.get(f"{SANDBOXES}/lagging"))["spec"] != before["spec"], "it is changed"
+    )
+
+
 def test_conflicts_change_nothing(client: httpx.Client, proxy: FaultyApi) -> None:
     made = create(client, "contested")
     proxy.conflicts = 1.0

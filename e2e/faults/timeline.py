@@ -39,6 +39,7 @@ class Cause(Enum):
     """It gives no answer, or one that wakes nothing, for as long as a wake is tried."""
     GATEWAY_KILLED = "gateway killed"
     GATEWAY_DRAINS = "gateway drains"
+    GATEWAY_HALTED = "gateway halted"
 
 
 #: Everything that makes a pod end or be out of reach while gateways may not know it yet.
@@ -125,6 +126,10 @@ class Timeline:
             needed = TRUE_BECAUSE.get(record.reason, (frozenset[Cause](),))
             return all(causes & at_work for causes in needed)
         return bool(_BROKEN_BECAUSE.get(record.outcome, frozenset()) & at_work)
+
+    def known_after(self, moment: float) -> float:
+        """Return by when every gateway has heard of what was changed at a moment."""
+        return self._felt_until(Span(Cause.LIFE_ENDS, _GLOBAL, moment, moment))
 
     def at_work(self, record: Record) -> frozenset[Cause]:
         """Return the causes that concern a request and could be felt while it was under way."""

@@ -18,10 +18,14 @@ from e2e.platforms import AGENT_SANDBOXES, KruisePlatform, NativePlatform
 from e2e.waiting import DEADLINE, until
 from e2e.world import World
 from gateway.cluster import marks
+from gateway.cluster.client import STRATEGIC_PATCH, KubeClient
 from gateway.cluster.cluster import Cluster as Watching
 from gateway.cluster.config import ClusterConfig
 from gateway.cluster.lease import LEASES, LeaseStore
+from gateway.cluster.machines import ALL_NODES, PLACED_PODS
+from gateway.cluster.pod_reading import read_pod
 from gateway.cluster.pods import Pods
+from gateway.cluster.resizer import Resizer
 from gateway.dialects import own
 from gateway.dialects.agent_sandbox import AgentSandbox
 from gateway.dialects.deployment import DEPLOYMENT, ENABLED_LABEL, REPLICAS
@@ -29,11 +33,12 @@ from gateway.dialects.kruise import Kruise
 from gateway.dialects.native import Native
 from gateway.sandbox.model import Key
 from gateway.sandbox.registry import Registry
+from gateway.sandbox.scaling import Size
 from gateway.sandbox.texts import format_time
 from gateway.telemetry.instruments import Instruments
 from tests.chart.helm import NAME, RELEASE, Helm, of_kind
 from tests.chart.schema import CHART
-from tests.chart.values import EVERYTHING, STANDBY, merged, minimal
+from tests.chart.values import EVERYTHING, RESIZE, STANDBY, merged, minimal
 
 from .sandboxes import MERGE, said
 
@@ -400,3 +405,91 @@ def test_replicas_may_see_each_other_and_write_their_lease(
         for path in (leases, f"{pods}/gw-1", "/api/v1/pods", "/api/v1/namespaces/default/pods"):
             assert account.get(path).status_code == 403
         assert account.delete(f"{leases}/{NAME}").status_code == 403
+
+
+# ---- right-sizing -------------------------------------------------------------------------------
+
+#: What a pod of these tests asks for.
+AMOUNTS: Final = {"cpu": "500m", "memory": "1Gi"}
+
+
+@pytest.fixture
+def sized(cluster: Cluster, namespace: str, helm: Helm, home: Path) -> Iterator[Path]:
+    """The kubeconfig of a gateway that right-sizes in its own namespace and does nothing else."""
+    chosen = {"settings": {"dialects": ["native"], "namespaces": [namespace]}}
+    objects = objects_of(helm, merged(RESIZE, chosen), namespace)
+    with applied(cluster, of_kind(objects, *RIGHTS), home / "rights.yaml"):
+        kubeconfig = cluster.kubeconfig_of(NAME, namespace)
+        with connect(kubeconfig) as account:
+            until(lambda: account.get("/api/v1/nodes").is_success, "its rights are in force")
+        yield kubeconfig
+
+
+def make_pod(admin: httpx.Client, namespace: str, name: str) -> Object:
+    """Make a pod, and the account that it has to have where no controller runs."""
+    base = f"/api/v1/namespaces/{namespace}"
+    made = admin.post(f"{base}/serviceaccounts", json={"metadata": {"name": "default"}})
+    assert made.status_code in (201, 409), made.text
+    web = {"name": "web", "image": "web", "resources": {"requests": AMOUNTS}}
+    spec = {"automountServiceAccountToken": False, "containers": [web]}
+    return said(
+        admin.post(f"{base}/pods", json={"metadata": {"name": name, "labels": {}}, "spec": spec})
+    )
+
+
+def test_of_pods_the_account_may_change_their_amounts_and_nothing_else(
+    cluster: Cluster, namespace: str, sized: Path
+) -> None:
+    other = fresh_name("other")
+    cluster.kubectl("create", "namespace", other)
+    with connect(cluster.kubeconfig) as admin, connect(sized) as account:
+        for place in (namespace, other):
+            make_pod(admin, place, "web")
+        own_pod, foreign = (f"/api/v1/namespaces/{place}/pods/web" for place in (namespace, other))
+        headers = {"Content-Type": STRATEGIC_PATCH}
+        more = {"resources": {"requests": {"cpu": "700m"}}}
+        hostile = {
+            "metadata": {"labels": {"app": "another"}, "annotations": {"a": "b"}},
+            "spec": {"hostPID": True, "containers": [more | {"name": "web", "image": "another"}]},
+        }
+        said(account.patch(f"{own_pod}/resize", json=hostile, headers=headers))
+        pod = said(admin.get(own_pod))
+        assert pod["metadata"].get("labels", {}) == pod["metadata"].get("annotations", {}) == {}
+        assert "hostPID" not in pod["spec"]
+        (web,) = pod["spec"]["containers"]
+        assert (web["image"], web["resources"]["requests"]["cpu"]) == ("web", "700m")
+
+        for path in (own_pod, foreign, f"{own_pod}/status", f"{foreign}/resize"):
+            assert account.patch(path, json=hostile, headers=headers).status_code == 403
+        assert account.delete(own_pod).status_code == 403
+        assert account.post(f"{own_pod}/eviction", json={}).status_code == 403
+        for path in (f"{own_pod}/log", "/api/v1/secrets", "/api/v1/nodes/any/proxy/pods"):
+            assert account.get(path).status_code == 403
+
+
+def test_who_right_sizes_has_a_lease_of_its_own(
+    cluster: Cluster, namespace: str, sized: Path
+) -> None:
+    leases = f"{LEASES.path}/namespaces/{namespace}/{LEASES.plural}"
+    cluster.kubectl("delete", "leases", "--all", f"--namespace={namespace}")
+    with connect(sized) as account:
+        for name, status in ((f"{NAME}-resize", 200), (NAME, 403)):
+            said(account.post(leases, json={"metadata": {"name": name}}))
+            renewed = {"spec": {"holderIdentity": "gw-1"}}
+            path = f"{leases}/{name}"
+            assert account.get(path).status_code == status
+            assert account.patch(path, json=renewed, headers=MERGE).status_code == status
+
+
+async def test_the_gateways_own_code_may_do_all_that_right_sizing_takes(
+    cluster: Cluster, namespace: str, sized: Path
+) -> None:
+    with connect(cluster.kubeconfig) as admin:
+        pod = read_pod(make_pod(admin, namespace, fresh_name("web")))
+    async with KubeClient.connect(ClusterConfig(kubeconfig=str(sized))) as client:
+        resizer = Resizer(client)
+        assert await resizer.supported()
+        wanted = Size(1500, 2 * 2**30)
+        assert (await resizer.resize(pod, wanted)).desired == wanted
+        for selection in (PLACED_PODS, ALL_NODES):
+            await client.list_page(selection, None)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     import httpx
 
+    from e2e.faults.fleet import Way
     from e2e.faults.timeline import Timeline
     from e2e.programs import Programs
 
@@ -34,7 +35,7 @@ class Replicas(Fleet):
         self,
         programs: Programs,
         home: Path,
-        kubeconfig: Path,
+        kubeconfig: Way,
         timeline: Timeline,
         settings: dict[str, str],
         admin: httpx.Client,
@@ -66,7 +67,7 @@ class Replicas(Fleet):
         programs: Programs,
         home: Path,
         administrator: Path,
-        kubeconfig: Path,
+        kubeconfig: Way,
         namespace: str,
         timeline: Timeline,
         settings: dict[str, str],

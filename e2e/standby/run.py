@@ -134,7 +134,8 @@ async def run(
         async with (
             Platform.over(api.kubeconfig, namespace) as platform,
             Replicas.over(
-                replicas, programs, home, api.kubeconfig, way.kubeconfig(token), namespace,
+                replicas, programs, home, api.kubeconfig,
+                lambda name: way.kubeconfig(token, name), namespace,
                 platform.timeline, SETTINGS | {"namespaces": namespace},
             ) as fleet,
         ):  # fmt: skip

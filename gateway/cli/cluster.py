@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import click
 
-from gateway.cli.failures import Failed, told
+from gateway.cli.advice import told
+from gateway.cli.failures import Failed
 from gateway.cli.program import PROGRAM
 from gateway.cluster.direct import DirectClient, connect, find_kubeconfig, read_kubeconfig
 from gateway.cluster.direct.kubeconfig import DEFAULT

@@ -33,6 +33,7 @@ COMMANDS: Final = {
     "hold": Place("hold", "hold", "Keep a sandbox awake for a while."),
     "mint": Place("mint", "mint", "Mint a token for one sandbox, or a key to mint with."),
     "observe": Place("observe", "observe", "Tell the gateway of connections that do not pass it."),
+    "informant": Place("informant", "informant", "Tell, in a sandbox, how much it needs."),
     "settings": Place("reference", "settings", "Print every setting, or check those in force."),
     "version": Place("reference", "version", "Print the version."),
 }
@@ -50,7 +51,15 @@ class LazyGroup(click.Group):
         place = COMMANDS.get(cmd_name)
         if place is None:
             return None
-        found = getattr(import_module(f"gateway.cli.{place.module}"), place.name)
+        try:
+            found = getattr(import_module(f"gateway.cli.{place.module}"), place.name)
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.partition(".")[0] == "gateway":
+                raise
+            raise click.ClickException(
+                f"{cmd_name} needs {error.name}, which is not installed: "
+                "pip install 'sandbox-gateway[gateway]'"
+            ) from error
         assert isinstance(found, click.Command)
         return found
 

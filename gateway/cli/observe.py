@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import signal
 import ssl
-from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 from yarl import URL
 
 from gateway.auth.key_files import SecretError, read_secret
 from gateway.cli.failures import Failed, Misconfigured
-from gateway.telemetry.logs import LogConfig, configure
-
-if TYPE_CHECKING:
-    from gateway.agents.observe.observer import ObserveConfig
-
-_LEVELS = ("debug", "info", "warning", "error")
+from gateway.cli.running import configure_log, log_options, until_told
 
 
 @click.command()
@@ -49,10 +40,7 @@ _LEVELS = ("debug", "info", "warning", "error")
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Certificates that an https gateway's must come from. Default: the system's.",
 )
-@click.option("--log-level", type=click.Choice(_LEVELS), default="info", show_default=True)
-@click.option(
-    "--log-format", type=click.Choice(("json", "text")), default="json", show_default=True
-)
+@log_options
 def observe(
     gateway: str,
     token_file: Path,
@@ -85,15 +73,14 @@ def observe(
 
     Exit status: 1 it can never observe as it was started, 2 wrong usage. All else is tried again.
     """
-    level = getattr(logging, log_level.upper())
-    configure(LogConfig(level=level, json=log_format == "json"))
+    configure_log(log_level, log_format)
     _check_token(token_file)
     from gateway.agents.observe.errors import Unable  # noqa: PLC0415 - heavy, and only to run
-    from gateway.agents.observe.observer import ObserveConfig  # noqa: PLC0415
+    from gateway.agents.observe.observer import ObserveConfig, Observer  # noqa: PLC0415
 
     config = ObserveConfig(node, _url(gateway), token_file, _tls(ca_file))
     try:
-        asyncio.run(_until_told(config))
+        asyncio.run(until_told(Observer(config).run()))
     except Unable as error:
         raise Failed(str(error)) from error
 
@@ -124,15 +111,3 @@ def _check_token(file: Path) -> None:
         read_secret(file)
     except SecretError as error:
         raise Misconfigured(f"--token-file: {error}") from error
-
-
-async def _until_told(config: ObserveConfig) -> None:
-    """Observe until this process is told to end."""
-    from gateway.agents.observe.observer import Observer  # noqa: PLC0415 - heavy, and only to run
-
-    observing = asyncio.ensure_future(Observer(config).run())
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, observing.cancel)
-    with suppress(asyncio.CancelledError):
-        await observing

@@ -24,8 +24,8 @@ from gateway.cluster.errors import ApiNotInstalled
 from gateway.cluster.places import Places, join
 from gateway.dialects.base import selector_of
 from gateway.explain import explain as explained
-from gateway.explain import plain
 from gateway.sandbox.errors import ClusterError, MalformedObject
+from gateway.sandbox.texts import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -7,7 +7,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.cluster.decoding import decode_item, decode_list, decode_object
-from gateway.cluster.errors import Expired, Garbled, PathUnknown
+from gateway.cluster.errors import Expired, Garbled, NodeTooSmall, PathUnknown
 from gateway.sandbox.errors import (
     AccessDenied,
     ApiUnavailable,
@@ -16,6 +16,7 @@ from gateway.sandbox.errors import (
     InvalidWrite,
     ObjectGone,
 )
+from gateway.sandbox.texts import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,10 +27,12 @@ if TYPE_CHECKING:
 LINE_LIMIT: Final = 32 * 1024 * 1024
 #: No API server means a longer Retry-After: seconds.
 RETRY_AFTER_LIMIT: Final = 300.0
-#: The API's own explanation goes into logs: characters of it kept.
-MESSAGE_LIMIT: Final = 300
 #: metav1.CauseTypeResourceVersionTooLarge: the version asked for lies in the server's future.
 VERSION_TOO_LARGE: Final = "ResourceVersionTooLarge"
+#: Of the admission plug-in PodResizeValidator.
+NODE_CAPACITY: Final = "NodeCapacity"
+#: A patch that names another uid than the object's is taken for one that would change it.
+_UID_FIELD: Final = "metadata.uid"
 
 _TRY_AGAIN_STATUSES: Final = frozenset({408, 425, 429})
 
@@ -84,6 +87,15 @@ def page_of(answer: RawObject) -> Page:
     return Page(*_parts_of(answer))
 
 
+def read_names(data: bytes) -> frozenset[str]:
+    """Return the names in an APIResourceList, the answer of discovery; raise Garbled."""
+    found = decode_object(data).get("resources")
+    if not isinstance(found, list):
+        raise Garbled("the answer is not a list of resources")
+    names = (one.get("name") for one in found if isinstance(one, dict))
+    return frozenset(name for name in names if isinstance(name, str))
+
+
 def _parts_of(answer: RawObject) -> tuple[list[Any], int, str | None]:
     # API conventions, "Retrieving large results sets in chunks".
     metadata = answer.get("metadata")
@@ -130,6 +142,10 @@ def _error(status: int, details: RawObject, retry_after: float | None, what: str
     message = f"{what}: {status} {_explanation(details)}".rstrip()
     if status == 410 or _has_cause(details, VERSION_TOO_LARGE):
         return Expired(message)
+    if _has_cause(details, NODE_CAPACITY):
+        return NodeTooSmall(message)
+    if _has_cause(details, _UID_FIELD, of="field"):
+        return ObjectGone(message)
     if status in (401, 403):
         return AccessDenied(message)
     if status == 404:
@@ -145,14 +161,14 @@ def _explanation(details: RawObject) -> str:
     message = details.get("message")
     if not isinstance(message, str):
         return ""
-    return "".join(c if c.isprintable() else " " for c in message[:MESSAGE_LIMIT])
+    return plain(message)
 
 
-def _has_cause(details: RawObject, reason: str) -> bool:
+def _has_cause(details: RawObject, value: str, of: str = "reason") -> bool:
     inner = details.get("details")
     causes = inner.get("causes") if isinstance(inner, dict) else None
     return isinstance(causes, list) and any(
-        isinstance(cause, dict) and cause.get("reason") == reason for cause in causes
+        isinstance(cause, dict) and cause.get(of) == value for cause in causes
     )
 
 

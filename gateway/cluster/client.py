@@ -17,7 +17,7 @@ import aiohttp
 from kubernetes_asyncio.client.rest import RESTClientObject
 
 from gateway import __version__
-from gateway.cluster.answers import LineSplitter, Page, error_of, read_page
+from gateway.cluster.answers import LineSplitter, Page, error_of, read_names, read_page
 from gateway.cluster.credentials import Credentials, origin_of
 from gateway.cluster.decoding import decode_frame, decode_object
 from gateway.cluster.errors import (
@@ -41,10 +41,11 @@ if TYPE_CHECKING:
 
 USER_AGENT: Final = f"sandbox-gateway/{__version__}"
 MERGE_PATCH: Final = "application/merge-patch+json"
+STRATEGIC_PATCH: Final = "application/strategic-merge-patch+json"
 JSON: Final = "application/json"
 
 #: Seconds for which the answer to a bounded write is waited for after it can be made no more.
-_LAST_ANSWER: Final = 0.25
+LAST_ANSWER: Final = 0.25
 
 #: What aiohttp raises where there is no answer, or no more of it.
 _NO_ANSWER: Final = (aiohttp.ClientError, TimeoutError, OSError)
@@ -203,11 +204,44 @@ class KubeClient:
         """
         with _said_of_the_object():
             path = _path(self._as_served(resource), namespace, name)
-            send = partial(self._fetch, "PATCH", path, body=patch, content_type=MERGE_PATCH)
-            if within is None:
-                return decode_object(await send())
-            bound = [("timeout", format_duration(within))]
-            return decode_object(await send(bound, timeout=within + _LAST_ANSWER, once=True))
+            return await self._patch(path, patch, MERGE_PATCH, within)
+
+    async def strategic_patch(
+        self,
+        resource: Resource,
+        namespace: str,
+        name: str,
+        patch: Patch,
+        subresource: str,
+        within: float,
+    ) -> RawObject:
+        """Apply a strategic merge patch, by which lists of named parts are merged by name.
+
+        To a subresource of an object: return the object as it is then. `within`: see `merge_patch`.
+        """
+        with _said_of_the_object():
+            path = f"{_path(resource, namespace, name)}/{subresource}"
+            return await self._patch(path, patch, STRATEGIC_PATCH, within)
+
+    async def _patch(
+        self, path: str, patch: Patch, content_type: str, within: float | None
+    ) -> RawObject:
+        send = partial(self._fetch, "PATCH", path, body=patch, content_type=content_type)
+        if within is None:
+            return decode_object(await send())
+        bound = [("timeout", format_duration(within))]
+        return decode_object(await send(bound, timeout=within + LAST_ANSWER, once=True))
+
+    async def served_beside(self, resource: Resource) -> frozenset[str]:
+        """Return what the API serves in the version of its group that a resource is of.
+
+        Subresources are told as `pods/status`.
+        """
+        try:
+            answer = await self._fetch("GET", resource.path)
+        except ObjectGone as error:
+            raise ApiNotInstalled(str(error)) from error
+        return read_names(answer)
 
     async def create(self, resource: Resource, namespace: str, body: RawObject) -> RawObject:
         """Create an object; return it as stored."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from contextlib import AsyncExitStack
+from collections import Counter
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Self
 
 from gateway.cluster.client import KubeClient
@@ -23,7 +24,7 @@ from gateway.meanwhile import meanwhile
 from gateway.sandbox.errors import ObjectGone
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
     from types import TracebackType
 
     from gateway.cluster.config import ClusterConfig
@@ -67,22 +68,26 @@ class Cluster:
         self._placing = Placing(registry) if any(one.by_service for one in dialects) else None
         self._intakes = {one.name: self._make_intake(one) for one in dialects}
         self._reflectors: tuple[Reflector, ...] = ()
+        #: Watches that no route hangs on, while somebody has use for them; and, of those that are
+        #: over, how often they began again.
+        self._besides: list[Reflector] = []
+        self._past_restarts = Counter[Reason]()
         self._stack = AsyncExitStack()
         self._show(instruments)
 
     @property
     def synced(self) -> bool:
-        """Whether every watch knew all of its objects once (of an absent API: none)."""
+        """Whether every watch of the routes knew all its objects once (of an absent API: none)."""
         return bool(self._reflectors) and all(one.synced for one in self._reflectors)
 
     @property
     def stale(self) -> bool:
-        """Whether any watch is without contact for so long that its routes may be wrong."""
+        """Whether one of them is without contact for so long that its routes may be wrong."""
         return any(one.stale for one in self._reflectors)
 
     @property
     def statuses(self) -> tuple[ReflectorStatus, ...]:
-        """How each watch fares."""
+        """How each of them fares."""
         return tuple(one.status for one in self._reflectors)
 
     @property
@@ -147,6 +152,20 @@ class Cluster:
         join = None if self._placing is None or not dialect.by_service else self._placing.joined
         return Intake(dialect, self._registry, self._counters, join)
 
+    @asynccontextmanager
+    async def besides(
+        self, name: str, selection: Selection, sink: Sink
+    ) -> AsyncIterator[Reflector]:
+        """Keep something else in step, too, for the body's time; metrics alone tell of it."""
+        reflector = self._make_reflector(name, selection, sink)
+        self._besides.append(reflector)
+        try:
+            async with meanwhile(reflector.run()):
+                yield reflector
+        finally:
+            self._besides.remove(reflector)
+            self._past_restarts.update(reflector.status.restarts)
+
     def _make_reflectors(self) -> tuple[Reflector, ...]:
         namespaces = self._config.namespaces or (None,)
         return tuple(
@@ -210,11 +229,10 @@ class Cluster:
         )  # fmt: skip
 
     def _each(self, read: Callable[[Reflector], float]) -> Callable[[], Mapping[str, float]]:
-        return lambda: {one.name: read(one) for one in self._reflectors}
+        return lambda: {one.name: read(one) for one in (*self._reflectors, *self._besides)}
 
     def _restarts(self) -> Mapping[str, float]:
-        counts = dict.fromkeys((reason.value for reason in Reason), 0.0)
-        for status in self.statuses:
-            for reason, count in status.restarts.items():
-                counts[reason.value] += count
-        return counts
+        counts = self._past_restarts.copy()
+        for one in (*self._reflectors, *self._besides):
+            counts.update(one.status.restarts)
+        return {reason.value: float(counts[reason]) for reason in Reason}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.sandbox.errors import ApiUnavailable, ClusterError, ObjectGone
+from gateway.sandbox.errors import ApiUnavailable, ClusterError, InvalidWrite, ObjectGone
 
 
 class ConfigInvalid(ClusterError):
@@ -19,6 +19,13 @@ class ApiNotInstalled(ClusterError):
 
 class PathUnknown(ObjectGone):
     """Nothing is served at this path (404 without a Status), so nothing is said of an object."""
+
+
+class NodeTooSmall(InvalidWrite):
+    """A pod was to have more than there is of its node altogether (403, from Kubernetes 1.36 on).
+
+    Before that the kubelet says so: `Pending.INFEASIBLE`.
+    """
 
 
 class ApiUnreachable(ApiUnavailable):

@@ -203,6 +203,11 @@ class SandboxWriter:
 
         return await self._intents.run(uid, Verb.MARK, lambda: self._mark(key, uid, decide))
 
+    def note(self, route: Route, reason: str, message: str, *, warning: bool = False) -> None:
+        """Tell users of a sandbox what was done to it, by an Event; later, and perhaps never."""
+        resource = self._intakes[route.key.dialect].dialect.resource
+        self._events.record(resource, route, reason, message, warning=warning)
+
     async def close(self) -> None:
         """Take no more, and wait for what is under way."""
         await self._intents.close()

@@ -74,11 +74,12 @@ class AgentSandbox:
         key, uid = base.identity_in(metadata, NAME)
         seen = _observe(raw)
         judged = states.judge(seen)
-        ours = own.read(base.text_map(metadata, "annotations"))
+        labels = base.text_map(metadata, "labels")
+        ours = own.read(base.text_map(metadata, "annotations"), labels)
         return Route(
             key=key,
             uid=uid,
-            id=base.sandbox_id(metadata, key, base.ID_LABEL),
+            id=base.sandbox_id(labels, key, base.ID_LABEL),
             version=base.version_in(metadata),
             state=judged.state,
             reason=judged.reason,
@@ -92,6 +93,7 @@ class AgentSandbox:
             tls=ours.tls,
             idle=ours.idle_rules(),
             node=base.node_when_running(judged.state, status, "status"),
+            scaling=ours.scaling,
         )
 
     def check_resumable(self, raw: base.RawObject, now: float) -> None:

@@ -269,9 +269,9 @@ def selector_of(required: Mapping[str, str]) -> str:
     return ",".join(f"{name}={value}" for name, value in required.items())
 
 
-def sandbox_id(metadata: RawObject, key: Key, label: str) -> str:
+def sandbox_id(labels: Mapping[str, str], key: Key, label: str) -> str:
     """Return the id that requests use: the label's value, or `namespace--name`."""
-    return text_map(metadata, "labels").get(label) or f"{key.namespace}--{key.name}"
+    return labels.get(label) or f"{key.namespace}--{key.name}"
 
 
 def ip_address(value: str | None, path: str) -> str | None:

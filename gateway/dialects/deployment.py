@@ -51,14 +51,15 @@ class ScaledWorkload:
         seen = _observe(sections)
         judged = states.judge(seen)
         annotations = base.text_map(metadata, "annotations")
-        ours = own.read(annotations)
+        labels = base.text_map(metadata, "labels")
+        ours = own.read(annotations, labels)
         service, misnamed = _service(annotations)
         _, miscounted = _wanted_replicas(annotations)
         life = str(_generation(metadata))
         return Route(
             key=key,
             uid=uid,
-            id=base.sandbox_id(metadata, key, base.ID_LABEL),
+            id=base.sandbox_id(labels, key, base.ID_LABEL),
             version=base.version_in(metadata),
             state=judged.state,
             reason=judged.reason,
@@ -75,6 +76,7 @@ class ScaledWorkload:
                 available=seen.ready and not (seen.wants_pause or seen.deleting or misnamed),
                 life=life,
             ),
+            scaling=ours.scaling,
         )
 
     def check_resumable(self, raw: base.RawObject, now: float) -> None:

@@ -48,7 +48,8 @@ class Kruise:
         seen = _observe(sections)
         judged = states.judge(seen)
         annotations = base.text_map(metadata, "annotations")
-        ours = own.read(annotations)
+        labels = base.text_map(metadata, "labels")
+        ours = own.read(annotations, labels)
         opted_in, _, problems = _wake_rule(raw, spec)
         requires_jwt, unclear = _jwt_rule(annotations)
         pod_info = _pod_info(status)
@@ -57,7 +58,7 @@ class Kruise:
         return Route(
             key=key,
             uid=uid,
-            id=base.sandbox_id(metadata, key, ID_LABEL),
+            id=base.sandbox_id(labels, key, ID_LABEL),
             version=base.version_in(metadata),
             state=judged.state,
             reason=judged.reason,
@@ -73,6 +74,7 @@ class Kruise:
             tls=ours.tls,
             idle=ours.idle_rules(pause_at=pause_at),
             node=base.node_when_running(judged.state, pod_info, "status.podInfo"),
+            scaling=ours.scaling,
         )
 
     def check_resumable(self, raw: base.RawObject, now: float) -> None:

@@ -38,14 +38,15 @@ class Native:
         key, uid = base.identity_in(metadata, NAME)
         seen = _observe(sections)
         judged = states.judge(seen)
-        ours = own.read(base.text_map(metadata, "annotations"))
+        labels = base.text_map(metadata, "labels")
+        ours = own.read(base.text_map(metadata, "annotations"), labels)
         opted_in, timeout, problems = _wake_rule(spec)
         standby, unclear = _standby(spec)
         pod_uid = base.text(status, "podUID", "status")
         return Route(
             key=key,
             uid=uid,
-            id=base.sandbox_id(metadata, key, base.ID_LABEL),
+            id=base.sandbox_id(labels, key, base.ID_LABEL),
             version=base.version_in(metadata),
             state=judged.state,
             reason=judged.reason,
@@ -59,6 +60,7 @@ class Native:
             tls=ours.tls,
             idle=ours.idle_rules(standby),
             node=base.node_when_running(judged.state, status, "status"),
+            scaling=ours.scaling,
         )
 
     def check_resumable(self, raw: base.RawObject, now: float) -> None:

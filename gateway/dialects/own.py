@@ -1,19 +1,21 @@
-"""Our own annotations, which are valid on the objects of every dialect.
+"""Our own annotations and labels, which are valid on the objects of every dialect.
 
 One that does not parse is reported as a `Problem` and takes the safe reading: a typo never wakes
 a sandbox nor puts one to sleep, never opens a port, never lets a credential in, never sends plain
-text.
+text, never has a sandbox resized.
 """
 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from gateway.dialects.base import whole_number
+from gateway.dialects.base import NO_LABELS, whole_number
 from gateway.sandbox.model import Credential, Problem, UpstreamTls, WakePolicy
+from gateway.sandbox.scaling import Scaling, ScalingError, parse_scaling
 from gateway.sandbox.standby import (
     DISABLED,
     NO_RULES,
@@ -45,10 +47,19 @@ LAST_ACTIVITY_AT: Final = PREFIX + "last-activity-at"
 IDLE_SINCE: Final = PREFIX + "idle-since"
 #: Where the guest is asked by HTTP before a standby: `PORT` or `PORT/path`.
 STANDBY_CHECK: Final = PREFIX + "standby-check"
+#: The label by which a sandbox is right-sized; the bounds, and all else, are annotations.
+SCALING_ENABLED: Final = PREFIX + "scaling-enabled"
+SCALING_BOUNDS: Final = PREFIX + "scaling-bounds"
+SCALING_CONFIG: Final = PREFIX + "scaling-config"
 
 _OF_SLEEP: Final = frozenset(
     {AUTO_STANDBY, ALWAYS_ON, PINNED, HOLD_UNTIL, LAST_ACTIVITY_AT, IDLE_SINCE, STANDBY_CHECK}
 )
+
+#: Texts about sizes that are remembered, and characters of both: what objects say must not fill the
+#: memory.
+_REMEMBERED: Final = 256
+_LONGEST_REMEMBERED: Final = 1024
 
 _SHA256_HEX = re.compile(r"[0-9a-fA-F]{64}", re.ASCII)
 #: RFC 1123 §2.1, 253 characters at most.
@@ -61,7 +72,7 @@ _CHECK = re.compile(r"(\d{1,5})(/(?:[\w\-.~!$&'()*+,;=:@/?]|%[0-9A-Fa-f]{2}){0,1
 
 
 class Annotations(msgspec.Struct, frozen=True, gc=False):
-    """What our annotations say; None where one is absent."""
+    """What our annotations and labels say; None where one is absent."""
 
     wake: bool | None = None
     wake_timeout: float | None = None
@@ -70,6 +81,7 @@ class Annotations(msgspec.Struct, frozen=True, gc=False):
     problems: tuple[Problem, ...] = ()
     tls: UpstreamTls | None = None
     idle: IdleRules = NO_RULES
+    scaling: Scaling | None = None
 
     def wake_policy(self, opted_in: bool | None, timeout: float | None = None) -> WakePolicy:
         """Join the API's own rule (None: it has none) with ours.
@@ -96,8 +108,8 @@ class Annotations(msgspec.Struct, frozen=True, gc=False):
         )
 
 
-def read(found: Mapping[str, str]) -> Annotations:
-    """Read our annotations among those of an object."""
+def read(found: Mapping[str, str], labels: Mapping[str, str] = NO_LABELS) -> Annotations:
+    """Read our annotations and labels among those of an object."""
     problems: list[Problem] = []
     return Annotations(
         wake=_wake(found, problems),
@@ -106,6 +118,7 @@ def read(found: Mapping[str, str]) -> Annotations:
         credential=_credential(found, problems),
         tls=_tls(found, problems),
         idle=_idle(found, problems),
+        scaling=_scaling(found, labels, problems) if SCALING_ENABLED in labels else None,
         problems=tuple(problems),
     )
 
@@ -254,3 +267,29 @@ def _parse_check(value: str) -> StandbyCheck | None:
     if matched is None or not 1 <= int(matched[1]) <= 65535:
         return None
     return StandbyCheck(int(matched[1]), matched[2] or "/")
+
+
+# ---- how large it is --------------------------------------------------------------------------
+
+
+def _scaling(
+    found: Mapping[str, str], labels: Mapping[str, str], problems: list[Problem]
+) -> Scaling | None:
+    if not _switch(labels, SCALING_ENABLED, "false", problems):
+        return None
+    bounds, config = found.get(SCALING_BOUNDS), found.get(SCALING_CONFIG)
+    if bounds is None:
+        problems.append(Problem(SCALING_BOUNDS, "is missing; it is not resized"))
+        return None
+    is_short = len(bounds) + len(config or "") <= _LONGEST_REMEMBERED
+    parse = _parse_scaling if is_short else parse_scaling
+    try:
+        return parse(bounds, config)
+    except ScalingError as error:
+        wrong = ((SCALING_BOUNDS, error.bounds), (SCALING_CONFIG, error.config))
+        problems.extend(Problem(name, f"{why}; it is not resized") for name, why in wrong if why)
+        return None
+
+
+#: Many sandboxes say the same, and then share the result.
+_parse_scaling = lru_cache(_REMEMBERED)(parse_scaling)

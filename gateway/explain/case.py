@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gateway.dialects.base import Dialect, RawObject
+    from gateway.resize.snapshot import ResizeSnapshot
     from gateway.sandbox.model import Route, State
     from gateway.standby.snapshot import Snapshot
-
-#: Characters of any text from an object that are shown.
-TEXT_LIMIT: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +28,7 @@ class Case:
     now: float
     around: Surroundings
     standby: Snapshot | None = None
+    size: ResizeSnapshot | None = None
 
     @property
     def state(self) -> State:
@@ -40,8 +39,3 @@ class Case:
         """Seconds that one wake may take."""
         own = self.route.wake.timeout
         return self.around.wake_timeout if own is None else own
-
-
-def plain(text: str) -> str:
-    """Make a text of an object fit for a terminal: no control characters, not endless."""
-    return "".join(one if one.isprintable() else " " for one in text)[:TEXT_LIMIT]

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway.explain.case import Case, Surroundings
+from gateway.explain.size import told_size
 from gateway.explain.sleep import told_sleep
 from gateway.explain.state import told_request, told_state
 from gateway.explain.waking import told_advice, told_example, told_resumable, told_wake
 
 if TYPE_CHECKING:
     from gateway.dialects.base import Dialect, RawObject
+    from gateway.resize.snapshot import ResizeSnapshot
     from gateway.sandbox.model import Key, Route, State
     from gateway.standby.snapshot import Snapshot
 
@@ -59,18 +61,20 @@ def explain(
     now: float,
     around: Surroundings | None = None,
     standby: Snapshot | None = None,
+    size: ResizeSnapshot | None = None,
 ) -> Explanation:
     """Explain a sandbox at `now`; without the object itself (`raw`), as far as its route tells.
 
-    `standby` is what a gateway knows of its use; None: nobody has been asked.
+    `standby` is what a gateway knows of its use, `size` of its size; None: nobody has been asked.
     """
-    case = Case(route, raw, dialect, now, around or Surroundings(), standby)
+    case = Case(route, raw, dialect, now, around or Surroundings(), standby, size)
     parts = {
         "State": told_state(case),
         "A request now": told_request(case),
         "Wake on traffic": told_wake(case),
         "Waking it by hand": told_resumable(case),
         "Sleep": told_sleep(case),
+        "Size": told_size(case),
         "Problems": (f"{one.field}: {one.message}" for one in route.problems),
         "Try it": told_example(case),
         "What to do": told_advice(case),

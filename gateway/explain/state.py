@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.dialects import base
 from gateway.dialects.deployment import SERVICE
-from gateway.explain.case import Case, plain
 from gateway.sandbox.model import State
 from gateway.sandbox.policy import Verdict, outcome
-from gateway.sandbox.texts import format_time
+from gateway.sandbox.texts import format_time, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from gateway.dialects.base import RawObject
+    from gateway.explain.case import Case
     from gateway.sandbox.model import Route
 
 MEANINGS: Final[Mapping[State, str]] = {

@@ -6,7 +6,6 @@ import shlex
 from typing import TYPE_CHECKING, Final
 
 from gateway.dialects import base, kruise, native, own
-from gateway.explain.case import Case, plain
 from gateway.sandbox.errors import (
     NotResumable,
     SandboxIsPausing,
@@ -16,11 +15,13 @@ from gateway.sandbox.errors import (
     WakeForbidden,
 )
 from gateway.sandbox.model import State
+from gateway.sandbox.texts import plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from gateway.dialects.base import RawObject
+    from gateway.explain.case import Case
     from gateway.sandbox.model import Route
 
 #: Stands in an example where a sandbox allows any port.

@@ -46,12 +46,14 @@ class Admission:
         synced: Callable[[], bool],
         login: Login | None = None,
         names_by_host: Callable[[RequestHead], bool] = lambda _: False,
+        closed_ports: frozenset[int] = frozenset(),
     ) -> None:
         """`synced`: whether the registry is complete, so that a missing route means something.
 
         `login`: judges in the authenticator's stead, by cookies too, of requests whose host names
-        the sandbox.
+        the sandbox. `closed_ports`: those that no request may name, whatever the sandbox allows.
         """
+        self._closed_ports = closed_ports
         self._names_by_host = names_by_host
         self._registry = registry
         self._authenticator = authenticator
@@ -95,7 +97,7 @@ class Admission:
         port = target.port_for(route)
         if len(targets) > 1:
             self._check_agreement(targets, route, port)
-        if not route.allows_port(port):
+        if not route.allows_port(port) or port in self._closed_ports:
             raise Forbidden("The sandbox does not allow this port.")
         admitted = Admitted(route, port, target, passed_on)
         if by_fields and self._timeless:

@@ -43,13 +43,14 @@ _POOL_SWEEP: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class PlaneConfig:
-    """The parts' own configurations."""
+    """The parts' own configurations. `closed_ports`: those that no request may name."""
 
     front: FrontConfig
     targets: TargetConfig
     reach: ReachConfig
     proxy: ProxyConfig
     count: CountConfig = field(default_factory=CountConfig)
+    closed_ports: frozenset[int] = frozenset()
 
 
 class DataPlane:
@@ -90,17 +91,11 @@ class DataPlane:
         claims = Claims(registry, read, config.reach.address_doubt)
         reacher = Reacher(registry, pool, waker, claims, config.reach, clock, gate)
         targets = TargetReader(config.targets)
-        admission = Admission(registry, authenticator, synced, login, targets.names_by_host)
+        admission = Admission(
+            registry, authenticator, synced, login, targets.names_by_host, config.closed_ports
+        )
         proxy = Proxy(
-            targets,
-            admission,
-            reacher,
-            pool,
-            self._journal,
-            config.proxy,
-            clock,
-            login,
-            self._uses,
+            targets, admission, reacher, pool, self._journal, config.proxy, clock, login, self._uses
         )
         memory = Memory(front.max_buffered, instruments)
         self._front = Front(proxy.begin, proxy.handle, front, memory)

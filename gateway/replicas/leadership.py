@@ -97,10 +97,15 @@ class Leadership:
         config: ElectionConfig,
         instruments: Instruments,
         *,
+        role: str = "",
         clock: Callable[[], float] = boot_clock,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        """`clock` gives monotonic seconds, `chance` a draw of [0, 1)."""
+        """`role` tells elections of one replica apart. `clock` gives monotonic seconds.
+
+        `chance` gives a draw of [0, 1).
+        """
+        self._role = role
         self._store = store
         self._clock = clock
         self._chance = chance
@@ -212,12 +217,14 @@ class Leadership:
         if change is Change.LEAD:
             self._won.set()
             self._lost.clear()
-            _LOG.info("this replica leads", extra={"identity": self._election.identity})
+            told = {"identity": self._election.identity, "role": self._role or "standby"}
+            _LOG.info("this replica leads", extra=told)
         else:
             self._won.clear()
             self._lost.set()
             level = logging.INFO if self._election.stopping else logging.WARNING
-            _LOG.log(level, "this replica leads no more")
+            told = {"role": self._role or "standby"}
+            _LOG.log(level, "this replica leads no more", extra=told)
 
     def _note_trouble(self, before: election.Election) -> None:
         """Count failures; log one only where it is of another kind than the last."""
@@ -232,12 +239,18 @@ class Leadership:
                 self._told = type(error)
 
     def _show(self, instruments: Instruments) -> None:
-        instruments.gauge("leader", "Whether this replica leads.", lambda: float(self.acting))
+        prefix = f"{self._role}_" if self._role else ""
+        instruments.gauge(
+            f"{prefix}leader", "Whether this replica leads.", lambda: float(self.acting)
+        )
         self._transitions = instruments.counter(
-            "leader_transitions", "Times that this replica began or ceased to lead.", "change"
+            f"{prefix}leader_transitions",
+            "Times that this replica began or ceased to lead.",
+            "change",
         )
         self._failures = instruments.counter(
-            "lease_renew_failures", "Requests about its lease that failed a replica that led."
+            f"{prefix}lease_renew_failures",
+            "Requests about its lease that failed a replica that led.",
         )
         for change in Change:
             self._transitions.prime(change.value)

@@ -12,10 +12,14 @@ from __future__ import annotations
 
 from enum import Enum
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from gateway.sandbox.standby import NO_RULES, IdleRules
+
+if TYPE_CHECKING:
+    from gateway.sandbox.scaling import Scaling
 
 
 class State(Enum):
@@ -112,7 +116,8 @@ class Route(msgspec.Struct, frozen=True, gc=False):
     `tls` None means that no port speaks TLS. `requires_jwt`: no other credential will do.
     `version` is the object's resourceVersion. `reason` explains blocked and dead. `backing` None
     means that the object itself gives the address; else it came from another one. `idle` says when
-    it sleeps. `node` is the machine that it runs on, where its API tells that.
+    it sleeps. `node` is the machine that it runs on, where its API tells that. `scaling` says
+    between which sizes it may be while it is awake; None means that its size is left alone.
     """
 
     key: Key
@@ -134,6 +139,7 @@ class Route(msgspec.Struct, frozen=True, gc=False):
     backing: Backing | None = None
     idle: IdleRules = NO_RULES
     node: str | None = None
+    scaling: Scaling | None = None
 
     def state_at(self, now: float) -> State:
         """Return the state at `now`: time passes without events, so expiry is judged here."""

@@ -121,6 +121,10 @@ class Registry:
         """Return the one route of this name in any dialect; raise as `by_id` does."""
         return self._by_name.find((namespace, name))
 
+    def at(self, address: str) -> Collection[Route]:
+        """Return the routes that have this address, which may be several for a while."""
+        return self._by_address.all(address)
+
     def rival(self, route: Route) -> Route | None:
         """Return one that may have come to the route's address after it; None: there is none."""
         if route.address is None:

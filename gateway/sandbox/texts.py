@@ -1,4 +1,4 @@
-"""Times and durations as Kubernetes and Go write them."""
+"""Times and durations as Kubernetes and Go write them, and what others say as people may see it."""
 
 from __future__ import annotations
 
@@ -35,6 +35,8 @@ _LONGEST: Final = (2**63 - 1) * 1e-9
 #: Texts that are remembered, and how long they may be: what objects say must not fill the memory.
 _REMEMBERED: Final = 1024
 _LONGEST_REMEMBERED: Final = 64
+#: Characters of what others say that are shown.
+_SHOWN: Final = 300
 
 
 def remembered(parse: Callable[[str], T]) -> Callable[[str], T]:
@@ -46,6 +48,11 @@ def remembered(parse: Callable[[str], T]) -> Callable[[str], T]:
         return cached(value) if len(value) <= _LONGEST_REMEMBERED else parse(value)
 
     return read
+
+
+def plain(text: str) -> str:
+    """Make what others say fit for logs and terminals: no control characters, not endless."""
+    return "".join(one if one.isprintable() else " " for one in text[:_SHOWN])
 
 
 #: The first and the last second that RFC 3339 can write in UTC.

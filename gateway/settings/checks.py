@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from itertools import combinations
 from typing import TYPE_CHECKING, Final
 
 from gateway.settings.choices import AuthMode, DialectName, TargetScheme
@@ -77,9 +78,11 @@ def _order(settings: Settings) -> Iterator[Conflict]:
 
 
 def _listeners(settings: Settings) -> Iterator[Conflict]:
-    if settings.data_listen == settings.admin_listen and settings.data_listen.port:
-        names = ("data_listen", "admin_listen")
-        yield Conflict(names, "data_listen and admin_listen must differ")
+    names = ["data_listen", "admin_listen", *(["resize_listen"] if settings.resize else [])]
+    for one, other in combinations(names, 2):
+        address = getattr(settings, one)
+        if address == getattr(settings, other) and address.port:
+            yield Conflict((one, other), f"{one} and {other} must differ")
 
 
 def _headers(settings: Settings) -> Iterator[Conflict]:

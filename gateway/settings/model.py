@@ -13,6 +13,7 @@ from pydantic import Field
 from gateway.settings import kinds
 from gateway.settings.group import Group, knob
 from gateway.settings.idle import Replicas, Standby
+from gateway.settings.resize import Resize
 from gateway.settings.types import (  # noqa: TC001 - pydantic reads them when it runs
     Auth,
     Collector,
@@ -357,6 +358,7 @@ class Settings(
     Waking,
     Pages,
     Standby,
+    Resize,
     Replicas,
     Cluster,
     Operation,
@@ -366,8 +368,8 @@ class Settings(
 
 #: In the order of the reference.
 GROUPS: Final[tuple[type[Group], ...]] = (
-    Listeners, Targets, Credentials, Requests, Upstream, Waking, Pages, Standby, Replicas, Cluster,
-    Operation,
+    Listeners, Targets, Credentials, Requests, Upstream, Waking, Pages, Standby, Resize, Replicas,
+    Cluster, Operation,
 )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from gateway.settings import kinds
+from gateway.settings.amounts import cpu
 from gateway.settings.choices import AuthMode, DialectName, LogFormat, LogLevel, TargetScheme
 from gateway.settings.kinds import HostTarget, ListenAddress, Network
 from gateway.settings.tracing import collector, share
@@ -13,6 +14,7 @@ from gateway.settings.tracing import collector, share
 Duration = Annotated[float, kinds.duration()]
 DurationOrZero = Annotated[float, kinds.duration(zero=True)]
 Size = Annotated[int, kinds.size()]
+Cpu = Annotated[int, cpu()]
 SizeOrZero = Annotated[int, kinds.size(zero=True)]
 Count = Annotated[int, kinds.integer(1, 10_000_000)]
 CountOrZero = Annotated[int, kinds.integer(0, 10_000_000)]

@@ -16,8 +16,6 @@ import pytest
 from e2e.identity import ISSUER, claims, key_set, public, token
 from gateway.admin.access import BURST, SandboxAccess
 from gateway.admin.holds import Holds
-from gateway.admin.readiness import Readiness
-from gateway.admin.server import AdminConfig, AdminServer
 from gateway.auth.access import AccessTokens
 from gateway.auth.authenticator import NoAuth
 from gateway.auth.jwks import KeysUnavailable
@@ -51,12 +49,13 @@ from tests.cluster.faultapi import (
     hangs,
 )
 
+from .serving import listening
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from gateway.auth.authenticator import Authenticator
-    from gateway.sandbox.model import Route
     from tests.cluster.faultapi import Reply
 
 NOW = 1_795_342_830.25
@@ -88,10 +87,6 @@ class Admin:
         metadata = self.api.objects["team-a", name]["metadata"]
         found = metadata.get("annotations") or {}
         return {key.removeprefix(own.PREFIX): value for key, value in found.items()}
-
-
-async def unexplained(_: Route) -> dict[str, object]:
-    return {}
 
 
 def digest(secret: str) -> dict[str, str]:
@@ -130,20 +125,12 @@ async def serving(
     async with Cluster(config, [Native()], registry, Instruments()) as cluster:
         await cluster.wait_synced()
         callers = SandboxAccess(registry, judge or AccessTokens(), lambda: synced, clock)
-        server = AdminServer(
-            AdminConfig("127.0.0.1", 0, admin_token),
-            Instruments(),
-            registry,
-            lambda: Readiness(synced=True, stale=False, draining=False),
-            unexplained,
-            parts=[Holds(cluster.writer, callers, 3600.0, clock)],
-        )
-        _, port = await server.start()
-        try:
-            async with aiohttp.ClientSession() as session:
-                yield Admin(api, registry, f"http://127.0.0.1:{port}", session)
-        finally:
-            await server.stop()
+        holds = Holds(cluster.writer, callers, 3600.0, clock)
+        async with (
+            listening(registry, holds, token=admin_token) as url,
+            aiohttp.ClientSession() as session,
+        ):
+            yield Admin(api, registry, url, session)
 
 
 DISABLE, ENABLE, HOLD = "/scaletozero/disable", "/scaletozero/enable", "/hold"

@@ -11,15 +11,13 @@ import aiohttp
 import pytest
 
 from gateway import __version__
-from gateway.admin.readiness import Readiness
-from gateway.admin.server import AdminConfig, AdminServer
 from gateway.standby.flow_messages import MAX_MESSAGE, PATH
 from tests.agents.replica import TOKEN, Replica, sandbox, serving
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+from .serving import listening
 
-    from gateway.sandbox.model import Route
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
     Socket = aiohttp.ClientWebSocketResponse
 
@@ -131,34 +129,19 @@ async def test_the_observers_token_or_the_admins_lets_in(
         assert refused.value.status == status
 
 
-async def unexplained(_: Route) -> Mapping[str, object]:
-    return {}
-
-
 async def test_it_is_a_part_of_the_admin_listener() -> None:
     replica = Replica(admin_token=None)
-    server = AdminServer(
-        AdminConfig("127.0.0.1", 0, "admin"),
-        replica.instruments,
-        replica.registry,
-        lambda: Readiness(synced=True, stale=False, draining=False),
-        unexplained,
-        parts=[replica.routes],
-    )
-    _, port = await server.start()
-    url = f"http://127.0.0.1:{port}"
-    try:
-        async with connected(url) as socket, aiohttp.ClientSession() as session:
+    async with AsyncExitStack() as stack:
+        async with listening(replica.registry, replica.routes, token="admin") as url:
+            socket = await stack.enter_async_context(connected(url))
             await introduced(socket)
+            session = await stack.enter_async_context(aiohttp.ClientSession())
             others = {"Authorization": f"Bearer {TOKEN}"}
             async with session.get(url + "/api/v1/sandboxes", headers=others) as answer:
                 assert answer.status == 401, "the observers' token opens nothing else"
             async with session.get(url + PATH, headers=others) as answer:
                 assert answer.status == 400, "it is no WebSocket"
-            await server.stop()
-            assert await closed(socket) is not None
-    finally:
-        await server.stop()
+        assert await closed(socket) is not None
 
 
 async def test_a_page_of_elsewhere_is_not_let_in_without_a_token() -> None:

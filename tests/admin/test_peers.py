@@ -10,28 +10,24 @@ import aiohttp
 import pytest
 
 from gateway.admin.peers import PeerRoutes
-from gateway.admin.readiness import Readiness
-from gateway.admin.server import MAX_BODY, AdminConfig, AdminServer
+from gateway.admin.server import MAX_BODY
 from gateway.replicas.gate import Gate
 from gateway.replicas.wire import ASK_PATH, SETTLE_PATH, USES_PATH
 from gateway.sandbox.activity import Activity
 from gateway.sandbox.registry import Registry
-from gateway.telemetry.instruments import Instruments
 from tests.sandbox.routes import KEY, make_route
 
-if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+from .serving import listening
 
-    from gateway.sandbox.model import Key, Route
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from gateway.sandbox.model import Key
 
 UID, TOKEN = "uid-1", "a-token-for-replicas"
 KEY_JSON = {"dialect": KEY.dialect, "namespace": KEY.namespace, "name": KEY.name}
 ODD: tuple[object, ...] = (b"", b"\xff", b"[" * 20_000, {}, [], None)
 PATHS = (ASK_PATH, SETTLE_PATH, USES_PATH)
-
-
-async def nothing(_: Route) -> Mapping[str, object]:
-    return {}
 
 
 class Admin:
@@ -75,22 +71,11 @@ class Admin:
 @asynccontextmanager
 async def serving(token: str | None = TOKEN) -> AsyncIterator[Admin]:
     admin = Admin()
-    server = AdminServer(
-        AdminConfig("127.0.0.1", 0, token),
-        Instruments(),
-        admin.registry,
-        lambda: Readiness(synced=True, stale=False, draining=False),
-        nothing,
-        parts=[PeerRoutes(admin.gate, "gateway-1")],
-    )
-    _, port = await server.start()
-    admin.url = f"http://127.0.0.1:{port}"
-    try:
-        async with aiohttp.ClientSession() as session:
-            admin.session = session
-            yield admin
-    finally:
-        await server.stop()
+    async with (
+        listening(admin.registry, PeerRoutes(admin.gate, "gateway-1"), token=token) as admin.url,
+        aiohttp.ClientSession() as admin.session,
+    ):
+        yield admin
 
 
 async def test_what_is_unused_may_sleep_and_is_fenced_until_that_is_settled() -> None:

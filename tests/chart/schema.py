@@ -43,6 +43,11 @@ _SHAPES: Final[dict[object, Shape]] = {
     _kind(types.DurationOrZero): _DURATION,
     _kind(types.Size): _SIZE,
     _kind(types.SizeOrZero): _SIZE,
+    _kind(types.Cpu): {
+        "type": ["number", "string"],
+        "exclusiveMinimum": 0,
+        "pattern": r"^[0-9]+(\.[0-9]+)?m?$",
+    },
     _kind(types.Count): {"type": "integer", "minimum": 1, "maximum": 10_000_000},
     _kind(types.CountOrZero): {"type": "integer", "minimum": 0, "maximum": 10_000_000},
     _kind(types.Port): {"type": "integer", "minimum": 1, "maximum": 65535},

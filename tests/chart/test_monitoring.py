@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import functools
+import itertools
 import json
 import re
 from typing import TYPE_CHECKING
@@ -26,6 +27,8 @@ SUFFIXES = {
     "counter": ("_total",), "gauge": ("",), "gauges": ("",),
     "histogram": ("_bucket", "_sum", "_count"),
 }  # fmt: skip
+#: What the names of one election's instruments begin with: that of standby, that of right-sizing.
+ROLES = ("", "resize_")
 #: Labels that Prometheus adds to what it scrapes.
 SCRAPED = {"job", "namespace", "pod", "le"}
 
@@ -38,12 +41,25 @@ def exported() -> dict[str, set[str]]:
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if not isinstance(node, ast.Call):
                 continue
-            texts = [str(one.value) for one in node.args if isinstance(one, ast.Constant)]
             made = getattr(node.func, "attr", getattr(node.func, "id", ""))
-            if made in SUFFIXES and len(texts) >= 2:
-                for suffix in SUFFIXES[made]:
-                    found[f"{PREFIX}{texts[0]}{suffix}"] = set(texts[2:])
+            if made not in SUFFIXES or not node.args:
+                continue
+            names = names_in(node.args[0])
+            texts = [str(one.value) for one in node.args[1:] if isinstance(one, ast.Constant)]
+            if names and texts:
+                for name, suffix in itertools.product(names, SUFFIXES[made]):
+                    found[f"{PREFIX}{name}{suffix}"] = set(texts[1:])
     return found
+
+
+def names_in(node: ast.expr) -> list[str]:
+    """Return the names of an instrument: one that begins with a role's prefix has several."""
+    match node:
+        case ast.Constant(value=str(name)):
+            return [name]
+        case ast.JoinedStr(values=[ast.FormattedValue(), ast.Constant(value=str(name))]):
+            return [f"{role}{name}" for role in ROLES]
+    return []
 
 
 def expressions() -> Iterator[str]:

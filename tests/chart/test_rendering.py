@@ -18,7 +18,7 @@ from gateway.settings import load
 from gateway.settings.model import shown_default
 from tests.chart.helm import NAME, NAMESPACE, Helm, HelmFailed, Object, of_kind, only
 from tests.chart.schema import CHART
-from tests.chart.values import EVERYTHING, MATRIX, OBSERVED, STANDBY, TLS, merged, minimal
+from tests.chart.values import EVERYTHING, MATRIX, OBSERVED, RESIZE, STANDBY, TLS, merged, minimal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -123,15 +123,20 @@ def test_the_gateway_takes_the_settings_and_finds_their_files(
     assert list(settings.namespaces) == wanted.get("namespaces", [])
     assert settings.max_connections == wanted.get("max_connections", settings.max_connections)
     ports = {one["name"]: one["containerPort"] for one in pod_of(objects)["containers"][0]["ports"]}
-    assert ports == {"data": settings.data_listen.port, "admin": settings.admin_listen.port}
+    listeners = {"data": settings.data_listen, "admin": settings.admin_listen}
+    if settings.resize:
+        listeners["agents"] = settings.resize_listen
+    assert ports == {name: listener.port for name, listener in listeners.items()}
 
 
 def test_what_the_chart_sets_by_itself_are_the_gateways_own_defaults() -> None:
     written = yaml.safe_load((CHART / "values.yaml").read_text())["settings"]
     loaded = load({"SBXGW_AUTH_MODE": "none"})
-    for name in ("data_listen", "admin_listen", "drain_delay", "drain_timeout"):
+    for name in ("data_listen", "admin_listen", "resize_listen", "drain_delay", "drain_timeout"):
         assert written.pop(name) == shown_default(name)
     assert written.pop("standby") is loaded.standby is False
+    assert written.pop("resize") is loaded.resize is False
+    assert written.pop("resize_informant_port") == loaded.resize_informant_port
     assert written.pop("namespaces") == list(loaded.namespaces)
     assert written.pop("dialects") == [one.value for one in loaded.dialects]
     assert not written
@@ -271,7 +276,7 @@ def test_without_peers_nobody_reaches_the_admin_port(helm: Helm) -> None:
     closed = merged(minimal(), {"networkPolicy": {"enabled": True}})
     (ingress,) = only(helm.objects(closed), "NetworkPolicy")["spec"]["ingress"]
     assert ingress == {"ports": [{"port": "data"}]}
-    data, admin, _ = only(helm.objects(EVERYTHING), "NetworkPolicy")["spec"]["ingress"]
+    data, admin, *_ = only(helm.objects(EVERYTHING), "NetworkPolicy")["spec"]["ingress"]
     assert data["ports"] == [{"port": "data"}]
     assert data["from"] == EVERYTHING["networkPolicy"]["dataFrom"]
     assert admin["ports"] == [{"port": "admin"}]
@@ -295,6 +300,33 @@ def test_replicas_reach_each_other_where_they_put_sandboxes_to_sleep(helm: Helm)
     ]
 
 
+@pytest.mark.parametrize(
+    ("more", "peer"),
+    [
+        ({}, {"namespaceSelector": {}}),
+        ({"settings": {"namespaces": ["team-a"]}}, {"namespaceSelector": {"matchExpressions": [
+            {"key": "kubernetes.io/metadata.name", "operator": "In", "values": ["team-a"]}]}}),
+        ({"networkPolicy": {"sandboxesTo": [{"podSelector": {}}]}}, {"podSelector": {}}),
+    ],
+    ids=["all namespaces", "some", "by their own labels"],
+)  # fmt: skip
+def test_informants_reach_their_agents_from_where_sandboxes_are_and_are_reached_there(
+    helm: Helm, more: dict[str, Any], peer: Object
+) -> None:
+    for base, wanted in ((RESIZE, [[peer]]), (minimal(), [])):
+        values = merged(merged(base, {"networkPolicy": {"enabled": True}}), more)
+        policy = only(helm.objects(values), "NetworkPolicy")["spec"]
+        assert [
+            rule["from"] for rule in policy["ingress"] if rule["ports"] == [{"port": "agents"}]
+        ] == wanted
+        assert {"to": [peer]} in policy["egress"]
+
+
+def test_no_service_leads_to_the_agents(helm: Helm) -> None:
+    for service in of_kind(helm.objects(EVERYTHING), "Service"):
+        assert "agents" not in [port["targetPort"] for port in service["spec"]["ports"]]
+
+
 def test_only_the_gateway_is_let_through_to_sandboxes(helm: Helm) -> None:
     objects = helm.objects(EVERYTHING)
     labels = only(objects, "Deployment")["spec"]["template"]["metadata"]["labels"].items()
@@ -315,14 +347,16 @@ def observer_of(objects: list[Object]) -> Object:
     return template
 
 
-@pytest.mark.parametrize("values", [STANDBY, EVERYTHING], ids=["by default", "everything"])
+@pytest.mark.parametrize(
+    "values", [STANDBY, RESIZE, EVERYTHING], ids=["standby", "resize", "everything"]
+)
 def test_replicas_know_their_lease_themselves_and_each_other(
     helm: Helm, values: dict[str, Any], tmp_path: Path
 ) -> None:
     objects = helm.objects(values)
     mounted(objects, tmp_path)
     settings = loaded(objects, tmp_path)
-    assert settings.standby
+    assert settings.standby or settings.resize
     assert (settings.lease_name, settings.pod_name) == (NAME, POD)
     assert settings.pod_namespace == NAMESPACE
     assert settings.peer_selector is not None
@@ -332,7 +366,7 @@ def test_replicas_know_their_lease_themselves_and_each_other(
         assert not selected <= other["spec"]["template"]["metadata"]["labels"].items()
 
 
-def test_a_gateway_that_puts_nothing_to_sleep_is_told_of_no_replicas(helm: Helm) -> None:
+def test_a_gateway_that_need_not_lead_is_told_of_no_replicas(helm: Helm) -> None:
     objects = helm.objects(minimal())
     assert "lease_name" not in settings_of(objects)
     assert "SBXGW_POD_NAME" not in variables_of(objects)
@@ -423,9 +457,16 @@ def test_the_notes_name_the_next_commands(helm: Helm) -> None:
     assert f"kubectl -n edge rollout status deployment/{NAME}" in notes
     assert "curl -i" in notes
     assert "sleep" not in notes
+    assert "right-sizes" not in notes
 
 
 def test_the_notes_say_what_sleep_and_observers_ask_for(helm: Helm) -> None:
     notes = notes_of(helm, OBSERVED)
     assert "puts idle sandboxes to sleep" in notes
     assert "edge must admit them (Pod Security: privileged)" in notes
+
+
+def test_the_notes_say_what_right_sizing_sees_and_asks_for(helm: Helm) -> None:
+    notes = notes_of(helm, RESIZE)
+    assert "reads all pods and nodes of the cluster" in notes
+    assert "Let nobody else reach the informants, port 10301." in notes

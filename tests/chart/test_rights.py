@@ -14,6 +14,9 @@ import pytest
 from cel_expr_python import cel
 
 from gateway.cluster.lease import LEASES
+from gateway.cluster.machines import NODES
+from gateway.cluster.pods import PODS
+from gateway.cluster.resizer import SUBRESOURCE
 from gateway.dialects import own
 from gateway.dialects.agent_sandbox import AgentSandbox
 from gateway.dialects.deployment import (
@@ -27,7 +30,7 @@ from gateway.dialects.kruise import Kruise
 from gateway.dialects.native import Native
 from gateway.settings import DialectName
 from tests.chart.helm import NAME, NAMESPACE, Helm, Object, of_kind, only
-from tests.chart.values import EVERYTHING, STANDBY, merged, minimal
+from tests.chart.values import EVERYTHING, RESIZE, STANDBY, merged, minimal
 
 if TYPE_CHECKING:
     from gateway.dialects.base import Dialect
@@ -35,6 +38,16 @@ if TYPE_CHECKING:
 ACCOUNT = f"system:serviceaccount:{NAMESPACE}:{NAME}"
 VERBS = ["get", "list", "watch", "patch"]
 EVENTS = {"apiGroups": [""], "resources": ["events"], "verbs": ["create"]}
+SIZES = {
+    "apiGroups": [PODS.group],
+    "resources": [f"{PODS.plural}/{SUBRESOURCE}"],
+    "verbs": ["patch"],
+}
+MACHINES = {
+    "apiGroups": [NODES.group],
+    "resources": [NODES.plural, PODS.plural],
+    "verbs": ["list", "watch"],
+}
 GROUPS = {
     DialectName.NATIVE: "sandbox-gateway.dev",
     DialectName.KRUISE: "agents.kruise.io",
@@ -105,7 +118,8 @@ def test_in_all_namespaces_a_cluster_role_has_these_rules_alone(
 
 
 def test_in_some_namespaces_there_is_a_role_in_each_and_none_for_the_cluster(helm: Helm) -> None:
-    objects = helm.objects(EVERYTHING)
+    # But for what a node has left, for which see below.
+    objects = helm.objects(merged(EVERYTHING, {"settings": {"resize": False}}))
     assert not of_kind(objects, "ClusterRole", "ClusterRoleBinding")
     roles, bindings = (
         [one for one in of_kind(objects, kind) if one["metadata"]["name"] == NAME]
@@ -119,9 +133,37 @@ def test_in_some_namespaces_there_is_a_role_in_each_and_none_for_the_cluster(hel
         assert sorted(role["rules"][:-1], key=str) == sorted(wanted, key=str)
 
 
-@pytest.mark.parametrize("values", [STANDBY, EVERYTHING], ids=["by default", "everything"])
-def test_replicas_may_list_pods_and_write_one_lease_where_they_are_themselves(
-    helm: Helm, values: Object
+@pytest.mark.parametrize("namespaces", [[], ["team-a", "team-b"]], ids=["all", "some"])
+def test_sizes_are_given_where_sandboxes_are_and_all_pods_are_seen(
+    helm: Helm, namespaces: list[str]
+) -> None:
+    values = merged(RESIZE, {"settings": {"namespaces": namespaces, "dialects": ["native"]}})
+    objects, resize = helm.objects(values), f"{NAMESPACE}-{NAME}-resize"
+    assert only(objects, "ClusterRole", resize)["rules"] == [MACHINES]
+    binding = only(objects, "ClusterRoleBinding", resize)
+    assert (binding["roleRef"]["kind"], binding["roleRef"]["name"]) == ("ClusterRole", resize)
+    assert binding["subjects"] == [{"kind": "ServiceAccount", "name": NAME, "namespace": NAMESPACE}]
+    named = {resize, f"{NAME}-replicas"}
+    others = [
+        one
+        for one in of_kind(objects, "ClusterRole", "Role")
+        if one["metadata"]["name"] not in named
+    ]
+    assert [one["metadata"].get("namespace", "") for one in others] == (namespaces or [""])
+    for role in others:
+        assert role["rules"] == [sandboxes(DialectName.NATIVE), SIZES, EVENTS]
+
+
+LEASES_OF = {
+    "standby": (STANDBY, True, [NAME]),
+    "resize": (RESIZE, False, [f"{NAME}-resize"]),
+    "everything": (EVERYTHING, True, [NAME, f"{NAME}-resize"]),
+}
+
+
+@pytest.mark.parametrize(("values", "seeing", "names"), LEASES_OF.values(), ids=LEASES_OF)
+def test_replicas_may_list_pods_and_write_their_leases_where_they_are_themselves(
+    helm: Helm, values: Object, names: list[str], *, seeing: bool
 ) -> None:
     objects = helm.objects(values)
     role = only(objects, "Role", f"{NAME}-replicas")
@@ -130,10 +172,11 @@ def test_replicas_may_list_pods_and_write_one_lease_where_they_are_themselves(
     assert (binding["roleRef"]["kind"], binding["roleRef"]["name"]) == ("Role", f"{NAME}-replicas")
     assert binding["subjects"] == [{"kind": "ServiceAccount", "name": NAME, "namespace": NAMESPACE}]
     lease = {"apiGroups": [LEASES.group], "resources": [LEASES.plural]}
+    pods = {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]}
     assert role["rules"] == [
-        {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]},
+        *([pods] if seeing else []),
         lease | {"verbs": ["create"]},
-        lease | {"resourceNames": [NAME], "verbs": ["get", "patch"]},
+        lease | {"resourceNames": names, "verbs": ["get", "patch"]},
     ]
     assert not of_kind(objects, "Lease")  # Whoever comes first makes it.
 

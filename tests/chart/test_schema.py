@@ -12,7 +12,7 @@ import pytest
 from gateway.settings.model import NAMES, Settings, effective, kind_of
 from tests.chart.helm import Helm, HelmFailed
 from tests.chart.schema import FILE, NO_VALUES, inserted, settings_schema
-from tests.chart.values import MATRIX, OBSERVED, STANDBY, merged, minimal
+from tests.chart.values import MATRIX, OBSERVED, RESIZE, STANDBY, merged, minimal
 
 
 def test_the_schema_is_that_of_the_settings() -> None:
@@ -67,6 +67,9 @@ def readings(text: str) -> list[object]:
         ({"settings": {"namespaces": ["Team-A"]}}, "/settings/namespaces/0"),
         ({"settings": {"namespaces": [""]}}, "/settings/namespaces/0"),
         ({"settings": {"data_listen": "0.0.0.0:65536"}}, "/settings/data_listen"),
+        ({"settings": {"resize_listen": "8082"}}, "/settings/resize_listen"),
+        ({"settings": {"resize_cpu_unit": "1Gi"}}, "/settings/resize_cpu_unit"),
+        ({"settings": {"resize_cpu_unit": 0}}, "/settings/resize_cpu_unit"),
         ({"sandboxNetworkPolicy": {"namespaces": ["a", "a"]}}, "/sandboxNetworkPolicy/namespaces"),
         ({"observer": {"ca": {"secret": "a"}}}, "/observer/ca"),
         ({"replica": 3}, "replica"),
@@ -100,6 +103,11 @@ def test_helm_refuses_and_names(helm: Helm, more: dict[str, Any], culprit: str) 
             "minReplicas is 11, over maxReplicas, which is 10",
         ),
         (minimal(standby=True), "settings.standby needs files.adminToken"),
+        (minimal(resize=True), "settings.resize needs files.adminToken"),
+        (
+            merged(RESIZE, {"settings": {"resize_listen": "0.0.0.0:8081"}}),
+            "settings.resize_listen needs a port of its own",
+        ),
         (merged(minimal(), {"observer": {"enabled": True}}), "settings.standby is false"),
         (
             merged(STANDBY, {"observer": {"enabled": True}}),

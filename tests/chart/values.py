@@ -34,6 +34,7 @@ TLS: Final[dict[str, Any]] = {
 }
 
 STANDBY: Final = merged(minimal(standby=True), {"files": {"adminToken": {"secret": "admin"}}})
+RESIZE: Final = merged(minimal(resize=True), {"files": {"adminToken": {"secret": "admin"}}})
 OBSERVED: Final = merged(
     STANDBY,
     {"files": {"observerToken": {"secret": "observers"}}, "observer": {"enabled": True}},
@@ -56,6 +57,8 @@ EVERYTHING: Final = merged(
         drain_timeout="1h0m2s",
         standby=True,
         idle_deployments=True,
+        resize=True,
+        resize_cpu_unit=0.5,
     ),
     {
         "image": {"digest": "sha256:" + "0a" * 32},
@@ -121,7 +124,17 @@ MATRIX: Final[dict[str, Values]] = {
     "nobody is asked who they are": minimal(auth_mode="none"),
     "idle sandboxes sleep": STANDBY,
     "connections are observed": OBSERVED,
-    "IPv6": minimal(data_listen="[::]:9000", admin_listen="[::]:9001"),
+    "running sandboxes are right-sized": RESIZE,
+    "IPv6": merged(
+        RESIZE,
+        {
+            "settings": {
+                "data_listen": "[::]:9000",
+                "admin_listen": "[::]:9001",
+                "resize_listen": "[::]:9002",
+            }
+        },
+    ),
     **{
         f"{one.value} in {len(namespaces) or 'all'} namespaces": minimal(
             dialects=[one.value], namespaces=namespaces

@@ -10,6 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from gateway.cluster.errors import ConfigInvalid
+from gateway.cluster.machines import ALL_NODES, Machines
 from gateway.cluster.recovery import Phase
 from gateway.dialects.deployment import DEPLOYMENT, STATEFUL_SET
 from gateway.dialects.kruise import Kruise
@@ -69,6 +70,29 @@ async def test_what_it_knows_is_shown_as_metrics(
     assert 'sandbox_gateway_watch_restarts{reason="expired"} 0.0' in text
     assert "sandbox_gateway_unrouted_objects 2.0" in text
     assert 'sandbox_gateway_malformed_objects_total{dialect="native"} 1.0' in text
+
+
+async def test_a_watch_besides_is_shown_but_no_readiness_hangs_on_it(
+    api: FaultApi, watch: Watch, instruments: Instruments
+) -> None:
+    shown = CollectorRegistry()
+    shown.register(instruments)
+
+    def told() -> str:
+        return generate_latest(shown).decode()
+
+    api.forbidden = frozenset({"v1"})
+    denied = 'sandbox_gateway_watch_restarts{reason="denied"}'
+    async with watch((Native(),)) as cluster:
+        await cluster.wait_synced()
+        async with cluster.besides("nodes", ALL_NODES, Machines().nodes_sink) as nodes:
+            await eventually(lambda: nodes.status.phase is Phase.DENIED)
+            assert 'sandbox_gateway_watch_synced{watch="nodes"} 0.0' in told()
+            assert f"{denied} 0.0" not in told()
+            assert cluster.synced
+            assert [one.name for one in cluster.statuses] == ["native"]
+        assert 'watch="nodes"' not in told()
+        assert f"{denied} 0.0" not in told(), "counters never fall"
 
 
 @pytest.mark.parametrize(

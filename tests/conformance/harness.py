@@ -98,6 +98,7 @@ class Gateway:
         login: Login | None = None,
         count: CountConfig | None = None,
         gated: bool = True,
+        closed_ports: frozenset[int] = frozenset(),
         **front: Any,
     ) -> None:
         self.registry = Registry() if registry is None else registry
@@ -137,6 +138,7 @@ class Gateway:
             reach or ReachConfig(),
             ProxyConfig(timeouts or Timeouts(), preserve_host),
             count or CountConfig(),
+            closed_ports,
         )
         self.plane = DataPlane(
             config,

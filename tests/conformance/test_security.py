@@ -100,6 +100,17 @@ async def test_52_a_port_that_the_sandbox_does_not_allow_is_403() -> None:
         assert upstream.legs == []
 
 
+async def test_52_a_port_that_is_the_gateways_alone_is_403_whatever_the_sandbox_allows() -> None:
+    """Such as that of informants. Nothing is woken for it, and nothing dialled."""
+    closed = frozenset({10301})
+    for state in (State.PAUSED, State.RUNNING):
+        async with gateway(ECHO, state=state, closed_ports=closed) as (gw, upstream):
+            response = await gw.ask(gw.get("/", port=10301))
+            assert (response.status, response.reason) == (403, "forbidden")
+            assert gw.sandboxes.patches == []
+            assert upstream.legs == []
+
+
 # ---- 53 ----------------------------------------------------------------------------------------
 
 

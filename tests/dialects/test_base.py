@@ -161,7 +161,6 @@ def test_sandboxes_of_one_namespace_share_its_name() -> None:
 @pytest.mark.parametrize(
     ("labels", "expected"),
     [
-        (None, "team-a--box"),
         ({}, "team-a--box"),
         ({"id": ""}, "team-a--box"),
         ({"id": "b7"}, "b7"),
@@ -169,10 +168,9 @@ def test_sandboxes_of_one_namespace_share_its_name() -> None:
     ],
 )
 def test_the_id_is_the_label_or_made_of_namespace_and_name(
-    labels: dict[str, str] | None, expected: str
+    labels: dict[str, str], expected: str
 ) -> None:
-    metadata: base.RawObject = {"labels": labels}
-    assert base.sandbox_id(metadata, Key("native", "team-a", "box"), "id") == expected
+    assert base.sandbox_id(labels, Key("native", "team-a", "box"), "id") == expected
 
 
 @pytest.mark.parametrize("value", [True, 8080, None, ["8080"], {"a": "b"}])

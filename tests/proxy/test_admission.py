@@ -68,11 +68,12 @@ def admit(
     fields: dict[bytes, list[bytes]] | None = None,
     routes: tuple[Route, ...] = (BOX, OTHER),
     synced: bool = True,
+    closed: frozenset[int] = frozenset(),
 ) -> Admitted:
     registry = Registry()
     for route in routes:
         registry.apply(route)
-    admission = Admission(registry, MODES[mode], lambda: synced)
+    admission = Admission(registry, MODES[mode], lambda: synced, closed_ports=closed)
     head = make_head(special=GOOD if fields is None else fields)
     return admission.admit(head, list(targets), NOW)
 
@@ -187,6 +188,13 @@ def test_a_port_that_the_sandbox_does_not_allow_is_forbidden() -> None:
     assert type(refusal(replace(BY_ID, port=None))) is Forbidden
     assert type(refusal(BY_ID, routes=(structs.replace(BOX, ports=frozenset()),))) is Forbidden
     assert admit(replace(BY_ID, port=82), routes=(structs.replace(BOX, ports=None),)).port == 82
+
+
+def test_a_closed_port_is_forbidden_whatever_the_sandbox_allows() -> None:
+    for ports in (BOX.ports, None):
+        open_box = (structs.replace(BOX, ports=ports),)
+        assert type(refusal(BY_ID, routes=open_box, closed=frozenset({80}))) is Forbidden
+        assert admit(BY_ID, routes=open_box, closed=frozenset({81})).port == 80
 
 
 def test_before_the_registry_is_filled_what_is_known_is_served() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.sandbox.texts import format_time, parse_duration, parse_time, remembered
+from gateway.sandbox.texts import format_time, parse_duration, parse_time, plain, remembered
 
 
 @pytest.mark.parametrize(
@@ -209,3 +209,8 @@ def test_what_is_remembered_is_bounded() -> None:
 )
 def test_a_time_that_utc_cannot_write_becomes_the_nearest(value: str, nearest: str) -> None:
     assert format_time(parse_time(value)) == nearest
+
+
+def test_what_others_say_can_neither_drive_a_terminal_nor_fill_it() -> None:
+    assert plain("a\x1b[2Jb\nc\u202ed \xe9") == "a [2Jb c d \xe9"
+    assert len(plain("long" * 1000)) == 300

@@ -63,11 +63,20 @@ class HoldsMachine(RuleBasedStateMachine):
             assert self.now >= self.left_at + COOLDOWN or self.enabling
         self.write = write
 
+    def defers(self) -> None:
+        """Take the pin off that was asked to go: who uses it holds it now, and no word is due.
+
+        While the platform is being told, that waits: if it is told in vain, the pin stays.
+        """
+        if self.enabling and self.users and self.write is None:
+            self.pinned = self.enabling = False
+
     # ---- what people do -------------------------------------------------------------------
 
     @rule()
     def acquire(self) -> None:
         self.users += 1
+        self.defers()
         self.feed(Happened.ACQUIRED)
 
     @precondition(lambda self: self.users)
@@ -76,6 +85,7 @@ class HoldsMachine(RuleBasedStateMachine):
         self.users -= 1
         if not self.users and not self.pinned:
             self.left_at = self.now
+        self.defers()
         self.feed(Happened.RELEASED)
 
     @precondition(lambda self: not self.users)
@@ -113,8 +123,9 @@ class HoldsMachine(RuleBasedStateMachine):
     def write_lands(self) -> None:
         assert self.write is not None
         self.platform, self.write = self.write.toggle, None
-        if self.enabling and (self.users or self.platform is Toggle.ON):
+        if self.enabling and self.platform is Toggle.ON:
             self.pinned = self.enabling = False
+        self.defers()
         self.feed(Happened.WRITTEN)
 
     @precondition(lambda self: self.write)
@@ -135,6 +146,7 @@ class HoldsMachine(RuleBasedStateMachine):
         ends = self.now + seconds
         while self.due is not None and self.due <= ends:
             self.now, self.due = self.due, None
+            self.defers()
             self.feed(Happened.DUE)
         self.now = ends
 

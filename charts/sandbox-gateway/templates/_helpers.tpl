@@ -96,6 +96,11 @@ agent-sandbox:
   resources: [services]
   verbs: [list, watch]
 {{- end }}
+{{- if .Values.settings.resize }}
+- apiGroups: [""]
+  resources: [pods/resize]
+  verbs: [patch]
+{{- end }}
 - apiGroups: [""]
   resources: [events]
   verbs: [create]
@@ -169,10 +174,26 @@ app.kubernetes.io/name: {{ .Chart.Name }}-observer
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end -}}
 
-{{- /* How replicas find each other and settle which of them puts sandboxes to sleep, and what they go by. */ -}}
-{{- define "sandbox-gateway.standby" -}}
+{{- /* The Leases by which replicas settle which of them puts sandboxes to sleep, and which right-sizes. */ -}}
+{{- define "sandbox-gateway.leases" -}}
+{{- $name := include "sandbox-gateway.fullname" . -}}
+{{- if .Values.settings.standby }}
+- {{ $name }}
+{{- end }}
+{{- if .Values.settings.resize }}
+- {{ $name }}-resize
+{{- end }}
+{{- end -}}
+
+{{- /* How replicas find each other and settle which of them leads, and what they go by. */ -}}
+{{- define "sandbox-gateway.replicas" -}}
 {{- if .Values.settings.standby }}
 {{- $_ := required "settings.standby needs files.adminToken: with it the replicas ask each other before a sandbox sleeps" .Values.files.adminToken.secret }}
+{{- end }}
+{{- if .Values.settings.resize }}
+{{- $_ := required "settings.resize needs files.adminToken: no gateway has a Lease without it" .Values.files.adminToken.secret }}
+{{- end }}
+{{- if include "sandbox-gateway.leases" . }}
 lease_name: {{ include "sandbox-gateway.fullname" . }}
 pod_namespace: {{ .Release.Namespace }}
 peer_selector: app.kubernetes.io/name={{ .Chart.Name }},app.kubernetes.io/instance={{ .Release.Name }}
@@ -200,7 +221,7 @@ observe_connections: true
 {{- $_ := set $settings $setting (printf "%s/%s/%s" $directory $volume.name $key) -}}
 {{- end -}}
 {{- end -}}
-{{- $settings = merge $settings (include "sandbox-gateway.standby" . | fromYaml) -}}
+{{- $settings = merge $settings (include "sandbox-gateway.replicas" . | fromYaml) -}}
 {{- range $name, $value := $settings -}}
 {{- if not (kindIs "invalid" $value) }}
 {{ $name }}: {{ toJson $value }}
@@ -218,6 +239,27 @@ observe_connections: true
 {{- fail "settings.data_listen and settings.admin_listen need ports of their own" -}}
 {{- end -}}
 {{- $port -}}
+{{- end -}}
+
+{{- define "sandbox-gateway.agentsPort" -}}
+{{- $port := regexFind "[0-9]+$" .Values.settings.resize_listen -}}
+{{- if has $port (list (include "sandbox-gateway.dataPort" .) (include "sandbox-gateway.adminPort" .)) -}}
+{{- fail "settings.resize_listen needs a port of its own" -}}
+{{- end -}}
+{{- $port -}}
+{{- end -}}
+
+{{- /* Where sandboxes are, as peers of a NetworkPolicy. */ -}}
+{{- define "sandbox-gateway.sandboxPeers" -}}
+{{- if .Values.networkPolicy.sandboxesTo -}}
+{{- toYaml .Values.networkPolicy.sandboxesTo -}}
+{{- else if .Values.settings.namespaces -}}
+- namespaceSelector:
+    matchExpressions:
+      - {key: kubernetes.io/metadata.name, operator: In, values: {{ toJson .Values.settings.namespaces }}}
+{{- else -}}
+- namespaceSelector: {}
+{{- end -}}
 {{- end -}}
 
 {{- /* A Go duration such as 1h30m in whole seconds, rounded up. */ -}}

@@ -6,18 +6,26 @@ isolation: whatever a sandbox runs has the rights of the user who started the ga
 """
 
 from gateway.local.runtime.config import RuntimeConfig
-from gateway.local.runtime.objects import ObjectGoneError, Objects
+from gateway.local.runtime.objects import ObjectGoneError, Objects, SandboxObject
+from gateway.local.runtime.rooms import Room, Rooms
 from gateway.local.runtime.runtime import (
     DataDirInUseError,
     ProcessRuntime,
     UnsupportedPlatformError,
 )
+from gateway.local.runtime.spec import Identity
+from gateway.local.runtime.status import LOOPBACK
 
 __all__ = [
+    "LOOPBACK",
     "DataDirInUseError",
+    "Identity",
     "ObjectGoneError",
     "Objects",
     "ProcessRuntime",
+    "Room",
+    "Rooms",
     "RuntimeConfig",
+    "SandboxObject",
     "UnsupportedPlatformError",
 ]

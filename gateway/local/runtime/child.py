@@ -8,9 +8,10 @@ import asyncio
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from gateway.local.runtime.procfs import read_process
@@ -18,15 +19,20 @@ from gateway.local.runtime.procfs import read_process
 _INHERITED = ("PATH", "HOME", "LANG", "TMPDIR")
 
 
+class NotJoinedError(Exception):
+    """The control group does not take the process, so that it was not started."""
+
+
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """All that is needed to start a process."""
+    """All that is needed to start a process. `door`: the file by which it joins a control group."""
 
     argv: tuple[str, ...]
     env: Mapping[str, str]
     cwd: Path
     log: Path
     log_limit: int
+    door: Path | None = None
 
 
 def inherited_environment() -> dict[str, str]:
@@ -35,20 +41,24 @@ def inherited_environment() -> dict[str, str]:
 
 
 class Child:
-    """A started process. OSError or ValueError if it can not be started."""
+    """A started process. OSError, ValueError or NotJoinedError if it can not be started."""
 
     def __init__(self, launch: Launch) -> None:
         log = _open_log(launch.log, launch.log_limit)
         try:
-            self._popen = subprocess.Popen(  # noqa: S603 - running commands is what this is for
-                launch.argv,
-                env=launch.env,
-                cwd=launch.cwd,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+            with _joining(launch.door) as join:
+                self._popen = subprocess.Popen(  # noqa: S603 - running commands is what this is for
+                    launch.argv,
+                    env=launch.env,
+                    cwd=launch.cwd,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                    preexec_fn=join,  # noqa: PLW1509 - one system call that takes no lock
+                )
+        except subprocess.SubprocessError as error:
+            raise NotJoinedError("the kernel does not let it in") from error
         finally:
             os.close(log)
         self._exit_watch: asyncio.AbstractEventLoop | None = None
@@ -112,6 +122,20 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"  # A realtime signal has no name.
+
+
+@contextmanager
+def _joining(door: Path | None) -> Iterator[Callable[[], object] | None]:
+    """Give what a new process does to join a control group before its command runs."""
+    if door is None:
+        yield None
+        return
+    try:
+        file = door.open("wb", buffering=0)
+    except OSError as error:
+        raise NotJoinedError(f"{door}: {error.strerror}") from error
+    with file:
+        yield partial(os.write, file.fileno(), b"0")
 
 
 def _open_log(path: Path, limit: int) -> int:

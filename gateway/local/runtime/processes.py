@@ -5,14 +5,16 @@ import logging
 import shutil
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from gateway.local.runtime.child import Child, Launch, inherited_environment
+from gateway.local.runtime.child import Child, Launch, NotJoinedError, inherited_environment
 from gateway.local.runtime.config import RuntimeConfig
 from gateway.local.runtime.layout import Layout
 from gateway.local.runtime.listeners import ListenerTable, judge_listener, port_accepts
 from gateway.local.runtime.model import Command, Listener
+from gateway.local.runtime.objects import SandboxObject
 from gateway.local.runtime.procfs import (
     MARKER,
     ProcessId,
@@ -22,6 +24,7 @@ from gateway.local.runtime.procfs import (
     send_signal,
 )
 from gateway.local.runtime.records import Record, RecordStore
+from gateway.local.runtime.rooms import Room, Rooms
 from gateway.local.runtime.shared_reading import SharedReading
 from gateway.local.runtime.spec import Identity
 
@@ -40,6 +43,7 @@ class Machine:
     processes: SharedReading[ProcessTable]
     listeners: SharedReading[ListenerTable]
     config: RuntimeConfig
+    rooms: Rooms
 
 
 class SandboxProcesses:
@@ -50,6 +54,7 @@ class SandboxProcesses:
         self._identity = identity
         self._marker = machine.layout.marker(identity.uid)
         self._child: Child | None = None
+        self._room: Room | None = None
         self._ended = False
         self._stopped: set[ProcessId] = set()
 
@@ -65,8 +70,13 @@ class SandboxProcesses:
             return await port_accepts(port, self._machine.config.probe_timeout)
         return port in table
 
-    def start(self, command: Command, on_exit: Callable[[], None]) -> None:
-        """Start the first process; OSError or ValueError if the system refuses it."""
+    def start(
+        self, command: Command, obj: SandboxObject, incarnation: str, on_exit: Callable[[], None]
+    ) -> None:
+        """Start the first process, in a room if it is to have one.
+
+        OSError or ValueError if the system refuses it.
+        """
         layout, config = self._machine.layout, self._machine.config
         own = {"PORT": str(command.port), MARKER: self._marker}
         work = layout.work(self._identity)
@@ -79,13 +89,30 @@ class SandboxProcesses:
             log=layout.log(self._identity),
             log_limit=config.log_limit,
         )
-        self._child, self._ended = Child(launch), False
+        room = self._machine.rooms.room(self._identity, obj, incarnation)
+        self._child, self._ended = self._launched(launch, room), False
 
         def ended() -> None:
             self._ended = True
             on_exit()
 
         self._child.watch(ended)
+
+    def _launched(self, launch: Launch, room: Room | None) -> Child:
+        """Start it, without a room if it does not get in."""
+        if room is None:
+            return Child(launch)
+        with ExitStack() as undo:
+            undo.callback(room.end)
+            try:
+                child = Child(replace(launch, door=room.door))
+            except NotJoinedError as error:
+                _log.warning("the size of %s is not limited: %s", self._identity.label, error)
+                return Child(launch)
+            undo.pop_all()
+        room.begin()
+        self._room = room
+        return child
 
     async def remember(self) -> None:
         """Write the first process down, for a start after a crash.
@@ -190,6 +217,7 @@ class SandboxProcesses:
             return False
         self._leader.reap()
         self._child = None
+        self._leave_room()
         self._stopped.clear()
         self._machine.records.remove(self._identity.uid)
         return True
@@ -199,6 +227,12 @@ class SandboxProcesses:
         if self._child is not None:
             self._child.abandon(_ABANDON_PATIENCE)
             self._child = None
+            self._leave_room()
+
+    def _leave_room(self) -> None:
+        if self._room is not None:
+            self._room.end()
+            self._room = None
 
     async def discard_files(self) -> None:
         """Remove the working directory of a sandbox that was deleted."""

@@ -20,6 +20,7 @@ from gateway.local.runtime.model import Departure, Rival
 from gateway.local.runtime.objects import Objects, SandboxObject
 from gateway.local.runtime.processes import Machine
 from gateway.local.runtime.records import RecordStore
+from gateway.local.runtime.rooms import NoRooms, Rooms
 from gateway.local.runtime.shared_reading import SharedReading
 from gateway.local.runtime.spec import Identity, identity_of, read_desired
 from gateway.local.runtime.worker import Worker
@@ -39,7 +40,8 @@ class ProcessRuntime:
     """Runs the native Sandboxes of `objects` as local processes.
 
     All its files are in `data_dir`, which it has for itself as long as it runs. No sandbox gets
-    one of `reserved_ports`: those are the listeners of the gateway.
+    one of `reserved_ports`: those are the listeners of the gateway. `rooms` limit what a sandbox
+    has of the machine.
     """
 
     def __init__(
@@ -48,11 +50,13 @@ class ProcessRuntime:
         data_dir: Path,
         reserved_ports: Collection[int],
         config: RuntimeConfig | None = None,
+        rooms: Rooms | None = None,
     ) -> None:
         self._objects = objects
         self._data_dir = data_dir
         self._reserved_ports = frozenset(reserved_ports)
         self._config = config or RuntimeConfig()
+        self._rooms = rooms or NoRooms()
         self._claims = PortClaims(self._on_grant)
         self._workers: dict[str, Worker] = {}
         self._uids: dict[str, str] = {}
@@ -73,6 +77,7 @@ class ProcessRuntime:
             prefix = layout.marker("")
             await end_leftovers(suspects_of_this_boot(records.load(), prefix), self._config)
             records.clear()
+            self._rooms.sweep()
             try:
                 await self._run_workers(self._machine(layout, records))
             finally:
@@ -87,6 +92,7 @@ class ProcessRuntime:
             processes=SharedReading(procfs.read_process_table),
             listeners=SharedReading(read_listeners),
             config=self._config,
+            rooms=self._rooms,
         )
 
     async def _run_workers(self, machine: Machine) -> None:

@@ -154,8 +154,9 @@ class Worker:
             await self._processes.remember()
 
     def _spawn(self, command: Command, now: Instant) -> bool:
+        incarnation = str(uuid.uuid4())
         try:
-            self._processes.start(command, self._on_exit)
+            self._processes.start(command, self._object, incarnation, self._on_exit)
         except OSError as error:
             message = f"{command.argv[0]} can not be started: {error.strerror}: {error.filename}"
             if error.errno in _LASTING_ERRORS:
@@ -167,7 +168,6 @@ class Worker:
             message = "the command can not be written in the encoding of the system"
             self._observed = transitions.refused(self._observed, message, self._desired)
             return False
-        incarnation = str(uuid.uuid4())
         self._observed = transitions.started(self._observed, command, incarnation, now.monotonic)
         return True
 

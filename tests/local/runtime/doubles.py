@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gateway.local.runtime import ObjectGoneError, ProcessRuntime, RuntimeConfig
+from gateway.local.runtime import ObjectGoneError, ProcessRuntime, Rooms, RuntimeConfig
 from gateway.local.runtime.procfs import read_process, read_process_table
 
 PATIENCE = 15.0
@@ -187,8 +187,9 @@ async def running(
     data_dir: Path,
     config: RuntimeConfig = FAST,
     reserved_ports: frozenset[int] = frozenset(),
+    rooms: Rooms | None = None,
 ) -> AsyncIterator[asyncio.Task[None]]:
-    runtime = ProcessRuntime(objects, data_dir, reserved_ports, config)
+    runtime = ProcessRuntime(objects, data_dir, reserved_ports, config, rooms)
     task = asyncio.create_task(runtime.run())
     try:
         yield task

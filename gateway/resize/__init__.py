@@ -1,0 +1,1 @@
+"""How large running sandboxes are: what they need, what their nodes have left, and who agrees."""

@@ -1,0 +1,1 @@
+"""How a sandbox stands: its load, its memory, and what it lacks, as its kernel tells."""
