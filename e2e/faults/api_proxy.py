@@ -345,6 +345,8 @@ class FaultyApi:
             if telling.done():
                 await telling
             else:
+                telling.cancel()
+                await asyncio.wait({telling})
                 self.done[Deed.EXPIRED] += 1
                 await response.write(b'{"type":"ERROR","object":%s}\n' % status_body(410))
         finally:
@@ -354,10 +356,14 @@ class FaultyApi:
         return response
 
     async def _tell(self, answer: aiohttp.ClientResponse, response: web.StreamResponse) -> None:
+        """Pass on whole lines, so that what is told in the API's place stands on one of its own."""
+        rest = b""
         async for piece in answer.content.iter_any():
+            lines, newline, rest = (rest + piece).rpartition(b"\n")
             await self._flows.wait()
-            await response.write(piece)
+            await response.write(lines + newline)
         await self._flows.wait()
+        await response.write(rest)
 
     def _asked(self, request: web.BaseRequest, body: bytes) -> Any:
         """Return the request to the real API, a context of its answer."""

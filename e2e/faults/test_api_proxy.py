@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Final
 
 import httpx
 import orjson
 import pytest
 import yaml
+from aiohttp import web
 
 from e2e.real.sandboxes import MERGE, NAMESPACE, SANDBOXES, create, report, said
 from e2e.waiting import DEADLINE, until
 
 from .api_proxy import Deed, FaultyApi
+from .api_requests import BY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from pytest_aiohttp.plugin import AiohttpServer
 
     from e2e.real_api import RealApi
 
@@ -214,6 +219,32 @@ def test_expiry_is_told_to_open_watches_and_to_new_ones(
     assert found == {200, 410}
     proxy.expired = False
     assert client.get(SANDBOXES).status_code == 200
+
+
+async def test_expiry_is_told_on_a_line_of_its_own(
+    api: RealApi, home: Path, aiohttp_server: AiohttpServer
+) -> None:
+    async def half_a_frame(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b'{"type":"ADDED","object":{}}\n{"type":"MOD')
+        await asyncio.sleep(DEADLINE)
+        return response
+
+    app = web.Application()
+    app.router.add_get("/watched", half_a_frame)
+    server = await aiohttp_server(app)
+    document = yaml.safe_load(api.kubeconfig.read_text())
+    document["clusters"][0]["cluster"]["server"] = str(server.make_url("")).rstrip("/")
+    kubeconfig = home / "half-a-frame"
+    kubeconfig.write_text(yaml.safe_dump(document))
+    with FaultyApi.over(kubeconfig, home) as proxy:
+        url = f"http://127.0.0.1:{proxy.port}{BY}anyone/watched?watch=1"
+        async with httpx.AsyncClient() as client, client.stream("GET", url) as answer:
+            lines = answer.aiter_lines()
+            assert orjson.loads(await anext(lines))["type"] == "ADDED"
+            await asyncio.to_thread(setattr, proxy, "expired", True)
+            assert [orjson.loads(line)["type"] async for line in lines] == ["ERROR"]
 
 
 def test_what_is_missing_is_as_never_installed(client: httpx.Client, proxy: FaultyApi) -> None:
