@@ -9,6 +9,8 @@ import signal
 import socket
 import subprocess
 import sys
+from functools import cache
+from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,6 +22,10 @@ PROGRAM: Final = str(Path(sys.executable).with_name("sandbox-gateway"))
 PATIENCE: Final = 90.0
 #: What of a log is shown with a failure, in bytes.
 _SHOWN: Final = 20_000
+#: Ports that no kernel gives away by itself: not to a connection, and not where any will do.
+_PORTS: Final = range(10_000, 20_000)
+#: How many of them one process has for itself.
+_BLOCK: Final = 100
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:
@@ -190,8 +196,20 @@ def processes_of(sandbox: str, home: Path) -> dict[int, str]:
 
 
 def free_port() -> int:
-    """Return a port on which nobody listens now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a port on which nobody listens now, and that nobody else is given meanwhile."""
+    for port in islice(_own_ports(), _BLOCK):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise OSError("all ports of this process are taken")
+
+
+@cache
+def _own_ports() -> Iterator[int]:
+    """Give ports of a block that this process alone has: it holds the first one to its end."""
+    for block in range(_PORTS.start, _PORTS.stop, _BLOCK):
+        with socket.socket() as claim, contextlib.suppress(OSError):
+            claim.bind(("127.0.0.1", block))
+            claim.detach()
+            return cycle(range(block + 1, block + _BLOCK))
+    raise OSError("too many processes ask for ports")

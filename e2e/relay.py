@@ -26,6 +26,7 @@ class Relay:
         self._target = target
         self._port = free_port()
         self._server: asyncio.Server | None = None
+        self._is_cut = True
         self._writers: set[asyncio.StreamWriter] = set()
 
     @classmethod
@@ -45,11 +46,13 @@ class Relay:
             await relay.cut()
 
     async def mend(self) -> None:
+        self._is_cut = False
         self._server = await asyncio.start_server(self._pass_on, "127.0.0.1", self._port)
 
     async def cut(self) -> None:
         """End what is open and let nobody in."""
         assert self._server is not None
+        self._is_cut = True
         self._server.close()
         for writer in self._writers:
             writer.transport.abort()
@@ -62,6 +65,10 @@ class Relay:
             writer.transport.abort()
             return
         ends = {writer, back}
+        if self._is_cut:  # since this one was let in
+            for end in ends:
+                end.transport.abort()
+            return
         self._writers |= ends
         try:
             async with asyncio.TaskGroup() as group:

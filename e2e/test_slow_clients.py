@@ -35,6 +35,8 @@ ALL: Final = SILENT + HALF_HEADS + HALF_BODIES + STALLED_READERS
 FILES: Final = ALL + HALF_BODIES + STALLED_READERS + 2000
 #: Where they come from: one address alone has too few ports where many tests ran before.
 SOURCES: Final = ("127.0.0.1", "127.0.0.2")
+#: ip(7), of Linux; Python 3.11 has no name for it.
+IP_BIND_ADDRESS_NO_PORT: Final = 24
 #: Connections made before others get their turn.
 BATCH: Final = 50
 
@@ -135,6 +137,8 @@ class Crowd:
         # Small buffers, here and by the segment size there, so that little lies in the kernel.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1000)
+        # Its port is chosen by connecting, so that it is taken from nobody who means to listen.
+        sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
         sock.bind((next(self._sources), 0))
         sock.connect(("127.0.0.1", self._port))
         sock.setblocking(False)

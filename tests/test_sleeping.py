@@ -18,6 +18,7 @@ import yaml
 from aiohttp import web
 
 import e2e
+from e2e.programs import free_port
 from e2e.waiting import soon
 from gateway import app, sleeping, wiring
 from gateway.cluster.lease import Lease, LeaseStore
@@ -320,7 +321,12 @@ async def test_an_idle_sandbox_sleeps_and_a_request_wakes_it(tmp_path: Path) -> 
         await eventually(lambda: one.is_to_sleep)
         one.turns(sleeps)
         await one.shows(reason="instance_not_running", tracking_mode="proxy")
-        assert (await one.told())["last_standby"] is not None
+
+        async def is_noted() -> bool:
+            return (await one.told())["last_standby"] is not None
+
+        # The watch may tell of the write before the write itself is answered.
+        await soon(is_noted, "it is told when it was put to sleep", PATIENCE)
         assert "this replica put it to sleep at" in await one.sleep_section()
 
         async with in_use(one, upstream) as request:
@@ -529,13 +535,6 @@ def pod(name: str, address: str) -> dict[str, Any]:
         "metadata": {"name": name, "namespace": "gws", "labels": {"app": "gw"}},
         "status": {"podIP": address, "phase": "Running"},
     }
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def among_replicas(home: Path, port: int) -> dict[str, Any]:

@@ -168,7 +168,7 @@ async def test_47_a_request_while_the_pause_is_under_way_wakes_the_sandbox_after
 async def test_47_a_port_that_closes_because_of_a_pause_is_a_wake_and_not_an_error() -> None:
     """The route still says running, the port refuses already, then the news of the pause comes."""
     async with gateway(ECHO) as (gw, upstream):
-        await upstream.stop()
+        await upstream.close_listener()
         client = await gw.client()
         await client.send(gw.post("/", b"once"))
         await eventually(lambda: gw.number("upstream_dial_failures_total", cause="refused") >= 1)
@@ -366,7 +366,7 @@ async def test_51_nor_if_the_deletion_itself_was_never_seen() -> None:
 async def test_51_nor_while_its_port_is_dialled_again() -> None:
     """The uid is compared before every dial, not only after a wake."""
     async with gateway(ECHO) as (gw, upstream):
-        await upstream.stop()
+        await upstream.close_listener()
         client = await gw.client()
         await client.send(gw.post("/", b"for the old one"))
         await eventually(lambda: gw.number("upstream_dial_failures_total", cause="refused") >= 1)

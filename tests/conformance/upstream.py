@@ -42,6 +42,7 @@ class Upstream:
         self.legs: list[Leg] = []
         self.requests: list[Message] = []
         self._port = 0
+        self._place: socket.socket | None = None
         self._listener: socket.socket | None = None
         self._accepting: asyncio.Task[None] | None = None
         self._running: set[asyncio.Task[None]] = set()
@@ -58,29 +59,41 @@ class Upstream:
 
     async def start(self, port: int = 0, *, buffer: int = 0) -> None:
         """Listen, on the same port as before if told so."""
-        listener = self._listener = socket.socket()
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if self._place is None:
+            self._place = self._bound(port)
+        listener = self._listener = self._bound(self._place.getsockname()[1])
         if buffer:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
-        listener.bind((self.host, port))
         listener.listen(self.backlog)
         listener.setblocking(False)
         self._port = listener.getsockname()[1]
         self._accepting = asyncio.create_task(self._accept(listener))
 
+    def _bound(self, port: int) -> socket.socket:
+        """Return a socket that has the port; what does not listen refuses who connects to it."""
+        made = socket.socket()
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind((self.host, port))
+        return made
+
     async def stop(self) -> None:
         """Close everything; raise what a script failed with."""
         await self.close_listener()
+        if self._place is not None:
+            self._place.close()
+            self._place = None
         tasks = tuple(self._running)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for leg in self.legs:  # one whose script was cancelled before it began is open still
+            leg.close()
         if self._failures:
             raise self._failures[0]
 
     async def close_listener(self) -> None:
-        """Refuse further connections."""
+        """Refuse further connections; the port stays taken, so that nobody else is given it."""
         if self._accepting is not None:
             self._accepting.cancel()
             await asyncio.gather(self._accepting, return_exceptions=True)

@@ -16,10 +16,13 @@ from gateway.tls.client import TlsClient
 from gateway.tls.contexts import ClientFiles, Context
 from gateway.upstream.addresses import AddressGuard
 from gateway.upstream.pool import Pool
+from tests.conformance.upstream import Upstream
 from tests.standby.world import sandbox
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from tests.conformance.upstream import Leg
 
 LOOPBACK = ipaddress.ip_network("127.0.0.0/8")
 NO_CONTENT = b"HTTP/1.1 204 No Content\r\n\r\n"
@@ -38,23 +41,20 @@ async def guest(
     `stays`: it leaves the connection open.
     """
     asked: list[bytes] = []
-    done = asyncio.Event()
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        asked.append(await reader.readuntil(b"\r\n\r\n"))
+    async def serve(leg: Leg) -> None:
+        asked.append(await leg.until(b"\r\n\r\n"))
         if answer is not None:
-            writer.write(answer)
+            await leg.send(answer)
         if answer is None or stays:
-            await done.wait()
-        writer.close()
+            await leg.ended()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    listening = Upstream(serve)
+    await listening.start()
     try:
-        yield StandbyCheck(server.sockets[0].getsockname()[1], "/may-sleep?now=1"), asked
+        yield StandbyCheck(listening.port, "/may-sleep?now=1"), asked
     finally:
-        done.set()
-        server.close()
-        await server.wait_closed()
+        await listening.stop()
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ async def test_only_an_answer_of_2xx_is_a_yes(pool: Pool, answer: bytes, agrees:
 async def test_no_answer_in_time_is_a_no(pool: Pool) -> None:
     async with guest(None) as (check, asked):
         route = sandbox(address="127.0.0.1")
-        assert not await checking(pool, timeout=0.2).may_sleep(route, check)
+        assert not await checking(pool, timeout=1.0).may_sleep(route, check)
         assert len(asked) == 1
 
 

@@ -51,18 +51,22 @@ def python(code: str) -> list[str]:
     return [sys.executable, "-I", "-S", "-c", code]
 
 
-_GIVEN: set[int] = set()
+_CLAIMS: list[socket.socket] = []
 
 
 def free_port() -> int:
     # Below the ephemeral range, so that no outgoing connection takes it meanwhile.
     for _ in range(1000):
         port = 20000 + int.from_bytes(os.urandom(2)) % 12000
+        claim = socket.socket(type=socket.SOCK_DGRAM)
         with socket.socket() as candidate, suppress(OSError):
             candidate.bind(("127.0.0.1", port))
-            if port not in _GIVEN:
-                _GIVEN.add(port)
-                return port
+            # Nobody uses UDP here: who has that port is the one that is given its number, for as
+            # long as it lives. Tests run in several processes.
+            claim.bind(("127.0.0.1", port))
+            _CLAIMS.append(claim)
+            return port
+        claim.close()
     raise AssertionError("no free port")
 
 
