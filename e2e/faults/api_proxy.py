@@ -91,6 +91,8 @@ class FaultyApi:
         self._home = home
         self._files = itertools.count()
         self._random = random.Random(seed)
+        # One for each fault: how often it strikes does not hang on what else is asked meanwhile.
+        self._chances = {deed: random.Random(f"{seed} {deed.value}") for deed in Deed}
         self._loop = asyncio.new_event_loop()
         # Holds the port while nobody listens on it: a bound socket refuses, and none other gets it.
         self._port_holder = bound(0)
@@ -261,16 +263,22 @@ class FaultyApi:
             return not_found()
         if not self._is_aimed_at(request):
             return None
-        draw = self._random.random()
-        for code, share in self.refuse.items():
+        refusals = self.refuse
+        draw = self._chances[Deed.REFUSED].random() if refusals else 1.0
+        for code, share in refusals.items():
             if draw < share:
                 self.done[Deed.REFUSED] += 1
                 return status(code)
             draw -= share
-        if request.method == "PATCH" and self._random.random() < self.conflicts:
-            self.done[Deed.CONFLICT] += 1
+        if request.method == "PATCH" and self._strikes(Deed.CONFLICT, self.conflicts):
             return status(409)
         return None
+
+    def _strikes(self, deed: Deed, share: float) -> bool:
+        """Draw whether a fault is on a request, and count it if so."""
+        struck = share > 0.0 and self._chances[deed].random() < share
+        self.done[deed] += struck
+        return struck
 
     async def _passed_on(self, request: web.BaseRequest, body: bytes) -> web.Response | None:
         """Return the API's answer, or None where nobody is to get one."""
@@ -286,8 +294,7 @@ class FaultyApi:
             self.done[Deed.SPEC_PATCHED] += answer.ok and requests.tells_a_sandbox(request, body)
             if answer.ok and requests.is_resize(request):
                 self._note_resize(request, body, content)
-            if self._is_aimed_at(request) and self._random.random() < self.lost_answers:
-                self.done[Deed.LOST] += 1
+            if self._is_aimed_at(request) and self._strikes(Deed.LOST, self.lost_answers):
                 return None
         return web.Response(
             status=answer.status, headers=requests.kept(answer.headers), body=content
@@ -308,8 +315,7 @@ class FaultyApi:
                 self.done[Deed.MISSING] += 1
                 return not_found()
             # A real server tells it either way.
-            if self.expired and self._random.random() < 0.5:
-                self.done[Deed.EXPIRED] += 1
+            if self.expired and self._strikes(Deed.EXPIRED, 0.5):
                 return status(410)
             async with await self._opened(request) as answer:
                 return await self._relay(request, answer)

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import httpx
@@ -143,7 +144,7 @@ class Scene:
             return (await self.ask(name)).status == 200
 
         await asyncio.gather(
-            *(soon(lambda: answers(name), f"{name} wakes", 3 * DEADLINE) for name in names)  # noqa: B023
+            *(soon(partial(answers, name), f"{name} wakes", 3 * DEADLINE) for name in names)
         )
 
     async def waited_for(self, *names: str, trouble: str | None = None) -> None:

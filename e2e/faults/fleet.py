@@ -169,7 +169,9 @@ class Fleet:
     async def _poll(self) -> None:
         while True:
             for member in [one for one in self.members if not one.halted]:
-                member.ready = await asyncio.to_thread(_is_ready, member.gateway)
+                ready = await asyncio.to_thread(_is_ready, member.gateway)
+                # What one said that has been halted since is of no more use.
+                member.ready = ready and not member.halted
             await asyncio.sleep(_POLL)
 
 

@@ -94,6 +94,8 @@ class Pod:
     def close_port(self) -> None:
         """Listen no more; connections stay."""
         if self._listener is not None:
+            # The kernel would reset what it has taken and the pod has not.
+            self._accept(self._listener)
             self._listen_not()
             self._listener.close()
             self._listener = None
@@ -139,16 +141,19 @@ class Pod:
         asyncio.get_running_loop().remove_reader(self._listener.fileno())
 
     def _accept(self, listener: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
         with suppress(BlockingIOError, ConnectionAbortedError):
-            connection, _ = listener.accept()
-            connection.setblocking(False)
-            loop = asyncio.get_running_loop()
-            task = loop.create_task(self._take(connection))
-            self._taking.add(task)
-            task.add_done_callback(self._taking.discard)
+            while True:
+                connection, _ = listener.accept()
+                connection.setblocking(False)
+                task = loop.create_task(self._take(connection))
+                self._taking.add(task)
+                task.add_done_callback(self._taking.discard)
 
     async def _take(self, connection: socket.socket) -> None:
         await asyncio.get_running_loop().connect_accepted_socket(self._server, connection)
+        if not self._present.is_set():  # the kernel had taken it before the node was lost
+            _drop_all(connection)
 
     def _sockets(self) -> list[socket.socket]:
         transports = [one.transport for one in self._server.connections]

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from e2e.clusters import access_of
 from e2e.programs import free_port
@@ -170,14 +170,19 @@ class SizedScene:
 
     async def is_told(self, sandbox: Sized, status: str) -> Object:
         """Return what the leader tells of a sandbox once it tells this status."""
-        what = f"{sandbox.name} is {status}"
-        await soon(lambda: self._told(sandbox, "status") == status, what, PATIENCE)
-        return sandbox.told(self.leading()[0].gateway)
+        told: Object = {}
 
-    def _told(self, sandbox: Sized, which: str) -> Any:
+        def is_so() -> bool:
+            told.update(self._told(sandbox))
+            return told.get("status") == status
+
+        await soon(is_so, lambda: f"{sandbox.name} is {told}, and not {status}", PATIENCE)
+        return told
+
+    def _told(self, sandbox: Sized) -> Object:
         """Return what the leader tells of a sandbox, if there is one and it knows anything."""
-        told = [sandbox.told_if_known(one.gateway) for one in self.leading()[:1]]
-        return told[0][which] if told and told[0] is not None else None
+        leading = self.leading()
+        return (sandbox.told_if_known(leading[0].gateway) or {}) if leading else {}
 
     # ---- sizes --------------------------------------------------------------------------------
 
@@ -199,7 +204,7 @@ class SizedScene:
         """Return once the leader tells that so many units are what is `wanted`, for example."""
         size = units(count).as_json()
         what = f"{size} is {which} of {sandbox.name}"
-        await soon(lambda: self._told(sandbox, which) == size, what, PATIENCE)
+        await soon(lambda: self._told(sandbox).get(which) == size, what, PATIENCE)
 
     async def asked_for(self, sandbox: Sized, count: int) -> None:
         """Return once the API has been asked for so many units."""

@@ -9,6 +9,7 @@ import asyncio
 import time
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -65,7 +66,8 @@ async def test_the_wall_clock_jumps(stage: Stage, home: Path) -> None:
         await scene.platform.create("mortal")
         ends = datetime.now(UTC) + timedelta(seconds=HOUR)
         await scene.platform.api.patch("mortal", shutdownTime=ends.strftime("%Y-%m-%dT%H:%M:%SZ"))
-        await soon(lambda: scene.state("mortal") == "running", "it is known")
+        told = partial(scene.gateway.told, scene.platform.namespace, "mortal")
+        await soon(lambda: "spec.shutdownTime" in str(told()), "its end is known")
         held = scene.platform.boxes["held"]
         held.start_delay = float(HOUR)
         waiting = asyncio.create_task(scene.ask("held"))

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import fcntl
 import itertools
 import math
+import socket
+import sys
+import termios
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -11,6 +16,7 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 
 from e2e.programs import free_port
+from e2e.waiting import DEADLINE, soon
 
 from .ledger import Kind, Outcome, Record
 from .plan import Lane, steps
@@ -168,6 +174,32 @@ async def test_a_pod_that_is_silent_or_gone_is_not_connected_to(pod: Pod) -> Non
     assert refused.outcome is Outcome.UNCONNECTED
     assert traffic.ledger.right == 0
     assert len(traffic.ledger.failed()) == 2
+
+
+async def test_a_port_that_closes_loses_nothing_that_came_before(pod: Pod) -> None:
+    with _asking(pod) as client:  # the kernel has taken it, the pod has not yet
+        pod.close_port()
+        await soon(lambda: pod.in_flight or pod.deliveries.count, "it is served")
+        answer = await asyncio.to_thread(client.recv, 1024)
+    assert answer.startswith(b"HTTP/1.1 200 OK")
+
+
+async def test_a_pod_that_vanishes_acknowledges_nothing_of_what_it_had_not_accepted(
+    pod: Pod,
+) -> None:
+    with _asking(pod) as client:
+        await pod.vanish()
+        await soon(lambda: pod.in_flight, "it is accepted")
+        client.sendall(b"what comes now is for nobody")
+        unacknowledged = fcntl.ioctl(client, termios.TIOCOUTQ, bytes(4))
+    assert int.from_bytes(unacknowledged, sys.byteorder) > 0
+
+
+def _asking(pod: Pod) -> socket.socket:
+    """Return a connection on which a pod is asked something, as far as the kernel knows."""
+    client = socket.create_connection((pod.ip, pod.port), timeout=DEADLINE)
+    client.sendall(b"GET / HTTP/1.1\r\nHost: box\r\nX-For: team/other\r\nX-Number: 1\r\n\r\n")
+    return client
 
 
 # ---- the plan and the vitals --------------------------------------------------------------------
