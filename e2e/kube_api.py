@@ -124,11 +124,11 @@ class SandboxApi:
                 async with self._session.request(
                     method, path, data=data, headers=headers
                 ) as response:
-                    answer: Object = orjson.loads(await response.read())
+                    answer = await _answer_of(response)
                     if not _is_away(response.status, answer):
                         return _read(response.status, answer)
-            except aiohttp.ClientConnectionError:
-                pass
+            except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError):
+                pass  # it is away, or went in the middle of its answer
             await asyncio.sleep(_PAUSE)
         raise GoneError("nobody asks any more")
 
@@ -161,6 +161,14 @@ async def watched(
             # To close TLS would be to wait for the server to do so too.
             if response.connection is not None and response.connection.transport is not None:
                 response.connection.transport.abort()
+
+
+async def _answer_of(response: aiohttp.ClientResponse) -> Object:
+    """Return what an API said; where it has too much to do, or to start, that may be mere text."""
+    if response.content_type != "application/json":
+        return {"message": await response.text()}
+    answer: Object = orjson.loads(await response.read())
+    return answer
 
 
 def _is_away(status: int, answer: Object) -> bool:

@@ -148,8 +148,7 @@ class Kubelet:
                 try:
                     await self._look_after(run)
                 except GoneError:
-                    self._runs.pop(run.uid, None)
-                    self._changed.set()
+                    self._forget(run.uid)
 
     async def _look_after(self, run: _Run) -> None:
         if "deletionTimestamp" in run.obj["metadata"]:
@@ -207,10 +206,11 @@ class Kubelet:
     async def _watch(self) -> None:
         selector = {"fieldSelector": f"spec.nodeName={self.node}"}
         while True:
+            # One that is started while the list is on its way need not be in it.
+            known = set(self._runs)
             listed = await self._call("GET", "/api/v1/pods", params=selector)
-            gone = self._runs.keys() - {one["metadata"]["uid"] for one in listed["items"]}
-            for uid in gone:
-                del self._runs[uid]
+            for uid in known - {one["metadata"]["uid"] for one in listed["items"]}:
+                self._forget(uid)
             for one in listed["items"]:
                 self._learn(one)
             with suppress(aiohttp.ClientError):
@@ -220,10 +220,14 @@ class Kubelet:
         async with aclosing(watched(self._session, "/api/v1/pods", version, **selector)) as events:
             async for kind, obj in events:
                 if kind == "DELETED":
-                    self._runs.pop(obj["metadata"]["uid"], None)
-                    self._changed.set()
+                    self._forget(obj["metadata"]["uid"])
                 else:
                     self._learn(obj)
+
+    def _forget(self, uid: str) -> None:
+        """A pod is gone: others may wait for the room that it had."""
+        self._runs.pop(uid, None)
+        self._changed.set()
 
     def _learn(self, obj: Object) -> None:
         run = self._runs.get(obj["metadata"]["uid"])

@@ -107,11 +107,14 @@ class Sized:
 
     async def is_told(self, gateway: Gateway, status: str) -> Object:
         """Return what a gateway tells once it tells this status."""
-        await soon(
-            lambda: self.told(gateway)["status"] == status,
-            lambda: f"{self.name} is {self.told(gateway)}, and not {status}",
-        )
-        return self.told(gateway)
+        told: Object = {}
+
+        def is_so() -> bool:
+            told.update(self.told(gateway))
+            return bool(told["status"] == status)
+
+        await soon(is_so, lambda: f"{self.name} is {told}, and not {status}")
+        return told
 
     async def put_in_a_pod(self, cpu: str, memory: str) -> None:
         """Make the pod that it runs in."""
