@@ -45,8 +45,9 @@ async def act(leadership: Leadership, identity: str, record: int) -> None:
     while True:
         await leadership.wait_won()
         term += 1
-        while leadership.acting:
-            os.write(record, f"{identity} {term} {time.monotonic()}\n".encode())
+        # The time of an act is that before the question: whoever is stopped after it acts late.
+        while (at := time.monotonic()) and leadership.acting:
+            os.write(record, f"{identity} {term} {at}\n".encode())
             await asyncio.sleep(_PAUSE)
         await leadership.wait_lost()
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -46,10 +47,33 @@ SETTINGS: Final = {
 }
 #: What clients may feel: that a gateway was ended. That a sandbox slept is no excuse.
 _OF_GATEWAYS: Final = frozenset({Cause.GATEWAY_KILLED, Cause.GATEWAY_DRAINS})
-#: Seconds by which a client may hear later than a gateway that its request has ended.
+#: Seconds by which a client may hear later than a gateway that its request has ended; what this
+#: process has had to wait for a core shortly before comes on top.
 _HEARD_LATE: Final = 0.5
+_SHORTLY: Final = 2.0
+#: Seconds between two looks at how late it is.
+_LOOK: Final = 0.05
 #: Idle times of the policies, in seconds.
 _IDLE_TIMES: Final = (2.0, 3.0, 5.0)
+
+
+@dataclass(slots=True)
+class Lateness:
+    """How late this process does what is due: clients in it hear as late of what they are told."""
+
+    _seen: deque[tuple[float, float]] = field(default_factory=lambda: deque(maxlen=1000))
+
+    async def watch(self) -> None:
+        """Look at it until cancelled."""
+        while True:
+            due = time.monotonic() + _LOOK
+            await asyncio.sleep(_LOOK)
+            now = time.monotonic()
+            self._seen.append((now, now - due))
+
+    def since(self, moment: float) -> float:
+        """Return all that it was late since then, in seconds."""
+        return sum(late for at, late in self._seen if at >= moment)
 
 
 @dataclass(slots=True)
@@ -57,6 +81,7 @@ class Sleeps:
     """Each standby: how long after the end of the last use, and what was used then."""
 
     users: dict[str, User]
+    lateness: Lateness = field(default_factory=Lateness)
     count: int = 0
     in_use: list[str] = field(default_factory=list)
     late: list[str] = field(default_factory=list)
@@ -88,7 +113,8 @@ class Sleeps:
         slack = SLACK_WITHOUT_LEADER if now < self._without_leader_until else SLACK
         if over > slack:
             self.late.append(f"{box.name}: {over:.1f} s late")
-        if over < -_HEARD_LATE and now > self._forgotten_until:
+        heard_late = _HEARD_LATE + self.lateness.since(user.last - _SHORTLY)
+        if over < -heard_late and now > self._forgotten_until:
             self.early.append(f"{box.name}: {-over:.2f} s early")
 
 
@@ -161,12 +187,14 @@ class _Run:
         sleeps = Sleeps({user.target.name: user for user in users})
         self.platform.on_sleep = sleeps.note
         ends = time.monotonic() + seconds
+        watching = asyncio.create_task(sleeps.lateness.watch())
         async with asyncio.TaskGroup() as group:
             for user in users:
                 group.create_task(user.live(ends))
             if unrest:
                 group.create_task(self._disturb(ends, chance, sleeps))
         wrong = await self._rest(users)
+        watching.cancel()
         wrong += [f"asleep while used: {one}" for one in sleeps.in_use]
         wrong += [f"asleep too late: {one}" for one in sleeps.late]
         wrong += [f"asleep too early: {one}" for one in sleeps.early]
