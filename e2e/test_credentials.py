@@ -210,7 +210,8 @@ async def test_jwts_by_keys_that_change_and_a_provider_that_comes_and_goes(
             jwt_jwks=provider.url,
             jwt_issuer=ISSUER,
             jwt_refresh_interval="500ms",
-            jwt_max_age="4s",
+            # Much longer than a busy machine makes anybody wait for keys.
+            jwt_max_age="10s",
         )
         await asyncio.to_thread(gateway.wait_ready)
         async with World.over(gateway) as world:

@@ -274,9 +274,10 @@ async def test_a_pause_by_its_own_controller_in_the_middle_of_use_is_undone_by_t
     world: World,
 ) -> None:
     rule = {"resume": {"onIngressTraffic": {"pauseTimeout": "10m"}}}
-    await world.create(spec={"autoPausePolicy": rule, "pauseTime": moment(3)})
+    await world.create(spec={"autoPausePolicy": rule})
     before = world.pod()
     assert (await world.ask()).json()["pod"] == before.uid
+    await world.api.patch("box", pauseTime=moment(1))
     await soon(lambda: world.controller.life("box").stage is Stage.ASLEEP, "its time has come")
     answers = await asyncio.gather(*(world.ask() for _ in range(10)))
     assert {answer.json()["pod"] for answer in answers} == {world.pod().uid}
@@ -311,6 +312,12 @@ async def renewed(renewing_gateway: Gateway) -> AsyncIterator[World]:
         yield made
 
 
+async def paused_at(world: World, at: str, name: str = "box") -> str:
+    """Set when its platform pauses a sandbox that is up: coming up takes what it takes."""
+    await world.api.patch(name, pauseTime=at)
+    return at
+
+
 async def pauses_in(world: World, name: str = "box") -> float:
     return seconds_until((await world.api.get(name))["spec"]["pauseTime"])
 
@@ -323,8 +330,9 @@ async def test_a_sandbox_in_constant_use_is_not_paused_and_one_that_is_used_no_m
     renewed: World,
 ) -> None:
     world, before = renewed, postponed(renewed)
-    await world.create("unused", spec=_TEN_MINUTES | {"pauseTime": moment(5)})
-    await world.create("box", spec=_TEN_MINUTES | {"pauseTime": moment(5)})
+    for name in ("unused", "box"):
+        await world.create(name, spec=_TEN_MINUTES)
+        await paused_at(world, moment(5), name)
     pod = world.pod().uid
 
     async def used_and_put_off() -> bool:
@@ -332,7 +340,7 @@ async def test_a_sandbox_in_constant_use_is_not_paused_and_one_that_is_used_no_m
         return await pauses_in(world) > 500
 
     await soon(used_and_put_off, "the gateway has put its pause off")
-    assert await world.generation() == 2
+    assert await world.generation() == 3
     await soon(lambda: world.controller.life("unused").stage is Stage.ASLEEP, "its time has come")
     assert world.controller.life("box").stage is Stage.READY
     # It finds the end of the use; its time counts from there already, or nearly.
@@ -343,8 +351,8 @@ async def test_a_sandbox_in_constant_use_is_not_paused_and_one_that_is_used_no_m
 
 
 async def test_a_long_answer_is_not_broken_off_by_the_platforms_clock(renewed: World) -> None:
-    world, pauses_at = renewed, moment(4)
-    await world.create("box", spec=_TEN_MINUTES | {"pauseTime": pauses_at})
+    world = renewed
+    await world.create("box", spec=_TEN_MINUTES)
     pod = world.pod()
     async with (
         httpx.AsyncClient(timeout=DEADLINE) as client,
@@ -352,6 +360,7 @@ async def test_a_long_answer_is_not_broken_off_by_the_platforms_clock(renewed: W
     ):
         lines = answer.aiter_lines()
         assert await anext(lines) == "data: first"
+        pauses_at = await paused_at(world, moment(5))
         await soon(lambda: seconds_until(pauses_at) < -1, "it would have been paused")
         pod.more.set()
         assert [line async for line in lines] == ["", "data: second", ""]
@@ -361,10 +370,9 @@ async def test_a_long_answer_is_not_broken_off_by_the_platforms_clock(renewed: W
 
 
 async def test_a_pinned_sandbox_is_not_paused_by_its_platforms_clock(renewed: World) -> None:
-    world, pauses_at = renewed, moment(4)
-    pinned = {"sandbox-gateway.dev/pinned": "true"}
-    spec = _TEN_MINUTES | {"pauseTime": pauses_at}
-    await world.create("box", spec=spec, annotations=pinned)
+    world, pinned = renewed, {"sandbox-gateway.dev/pinned": "true"}
+    await world.create("box", spec=_TEN_MINUTES, annotations=pinned)
+    pauses_at = await paused_at(world, moment(5))
     await soon(lambda: seconds_until(pauses_at) < -1, "it would have been paused")
     assert world.controller.life("box").stage is Stage.READY
     assert await pauses_in(world) > 500

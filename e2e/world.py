@@ -57,6 +57,8 @@ class World:
                     yield cls(namespace, gateway, api, platform, pods, controller)
                 finally:
                     running.cancel()
+                    # It may be about to open a pod.
+                    await asyncio.wait({running})
                     await pods.close()
 
     async def create(self, name: str = "box", state: str = "running", **parts: Any) -> Object:

@@ -40,9 +40,13 @@ WHOLE: Final = digest(content(SIZE))
 
 @pytest.fixture
 def client(site: Sleeper) -> Iterator[httpx.Client]:
-    """httpx with its defaults: connections are kept."""
+    """httpx: connections are kept, and for longer than a pause takes (by default: 5 s)."""
     with httpx.Client(
-        base_url=site.url, headers=site.headers, timeout=DEADLINE, trust_env=False
+        base_url=site.url,
+        headers=site.headers,
+        timeout=DEADLINE,
+        limits=httpx.Limits(keepalive_expiry=DEADLINE),
+        trust_env=False,
     ) as made:
         yield made
 

@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from .browser import Browser
     from .sleepers import Sleepers
 
-#: Takes its time before it listens, as servers do that load much.
+#: Takes its time before it listens, as servers do that load much: until a file is there.
 SLOW: Final = """
-import http.server, sys, time
-time.sleep(float(sys.argv[2]))
+import http.server, os, sys, time
+while not os.path.exists(sys.argv[2]):
+    time.sleep(0.05)
 class Page(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         body = b"<!doctype html><title>The sandbox</title><h1>Ready</h1>" + self.path.encode()
@@ -66,7 +67,10 @@ def is_themed(gateway: Gateway) -> bool:
 def test_a_browser_sees_that_it_waits_and_then_the_sandbox_without_doing_anything(
     sleepers: Sleepers, browser: Browser, local_mode: Gateway, tmp_path: Path
 ) -> None:
-    sandbox = sleepers.make("slow", sys.executable, "-c", SLOW, "PORT", "4", way="stop")
+    loaded = tmp_path / "loaded"
+    loaded.touch()
+    sandbox = sleepers.make("slow", sys.executable, "-c", SLOW, "PORT", str(loaded), way="stop")
+    loaded.unlink()
     page = f"{sandbox.site}/some/page?with=query"
     browser.open(page)
     assert browser.title == "Waking up"
@@ -74,6 +78,7 @@ def test_a_browser_sees_that_it_waits_and_then_the_sandbox_without_doing_anythin
     heading = browser.becomes("document.querySelector('h1')?.textContent")
     assert heading == ("Acme: waiting" if is_themed(local_mode) else "Waking up")
     browser.shows("goes on by itself", "p")
+    loaded.touch()
     browser.shows("Ready", "h1")
     browser.shows("/some/page?with=query")
     assert browser.url == page
@@ -82,9 +87,9 @@ def test_a_browser_sees_that_it_waits_and_then_the_sandbox_without_doing_anythin
 
 
 def test_a_browser_that_comes_to_what_cannot_wake_is_told_so_and_left_alone(
-    sleepers: Sleepers, browser: Browser
+    sleepers: Sleepers, browser: Browser, tmp_path: Path
 ) -> None:
-    sandbox = sleepers.make("slow", sys.executable, "-c", SLOW, "PORT", "0", way="stop")
+    sandbox = sleepers.make("slow", sys.executable, "-c", SLOW, "PORT", str(tmp_path), way="stop")
     sandbox.kubectl.patch(sandbox.name, wakeOnTraffic={"enabled": False})
     browser.open(f"{sandbox.site}/")
     assert browser.title == "Sandbox asleep"
