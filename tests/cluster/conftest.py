@@ -68,7 +68,7 @@ def configure(api: FaultApi, tmp_path: Path) -> Configure:
 
 @pytest.fixture
 async def client(configure: Configure) -> AsyncIterator[KubeClient]:
-    async with KubeClient.connect(configure(request_timeout=0.5, watch_idle_timeout=0.3)) as made:
+    async with KubeClient.connect(configure(watch_idle_timeout=1.0)) as made:
         yield made
 
 

@@ -44,7 +44,7 @@ async def test_43_a_slow_second_head_is_408_too() -> None:
 
 async def test_43_a_silent_connection_is_cut_and_so_is_an_idle_one() -> None:
     """RFC 9112 §9.5: one that says nothing, and one that says nothing more."""
-    async with gateway(ECHO, head_timeout=0.3, keep_alive_timeout=0.6) as (gw, _):
+    async with gateway(ECHO, head_timeout=0.3, keep_alive_timeout=1.5) as (gw, _):
         silent = await gw.client()
         idle = await gw.client()
         await idle.send(gw.get("/"))
@@ -63,11 +63,11 @@ async def test_43_a_stalled_upload_is_408_and_the_sandbox_sees_no_end() -> None:
         await leg.request()
         raise AssertionError("half a body was taken for a whole one")
 
-    timeouts = Timeouts(progress=0.4)
+    timeouts = Timeouts(progress=1.0)
     async with gateway(script, timeouts=timeouts, linger_timeout=0.2) as (gw, _):
         client = await gw.client()
         await client.send(gw.head("POST", "/", "Content-Length: 100"))
-        await drip(client.send, b"abcdef", 0.15)
+        await drip(client.send, b"a" * 26)
         response = await client.response()
         assert response.status == 408
         await client.ended()

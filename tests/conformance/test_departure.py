@@ -99,8 +99,7 @@ async def test_41_a_client_that_leaves_in_mid_transfer_ends_it_upstream(
         await client.send(await begin(gw))
         await client.until(b"half")
         getattr(client, leave)()
-        async with asyncio.timeout(1.0):
-            await gone.wait()
+        await eventually(gone.is_set, within=1.0)
         await eventually(lambda: gw.plane.in_flight == gw.pool.open_connections == 0, within=1.0)
         assert gw.number("requests_in_flight") == 0
         assert gw.log()[0]["outcome"] == "gone"

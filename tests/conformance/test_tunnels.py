@@ -212,9 +212,9 @@ async def open_tunnel(gw: Gateway) -> Client:
 
 async def test_34_a_tunnel_outlives_the_timeouts_of_requests() -> None:
     """Only silence ends it: its own idle limit (own rule)."""
-    timeouts = Timeouts(progress=0.1, response_head=0.1, tunnel_idle=30.0)
+    timeouts = Timeouts(progress=0.5, response_head=0.5, tunnel_idle=30.0)
     async with gateway(
-        tunnel_echo, timeouts=timeouts, head_timeout=0.1, keep_alive_timeout=0.1
+        tunnel_echo, timeouts=timeouts, head_timeout=0.5, keep_alive_timeout=0.5
     ) as (gw, _):
         client = await open_tunnel(gw)
         await client.assert_silent(0.8)

@@ -16,6 +16,7 @@ from tests.agents.informant.fake_agent import FakeAgent, serving
 from tests.agents.informant.informing import Asker, informing
 from tests.agents.informant.tree import ContainerTree, MachineTree
 from tests.conformance.harness import eventually
+from tests.resize.linked import on_the_wire
 from tests.resize.misdeeds import cut, hang
 
 if TYPE_CHECKING:
@@ -269,16 +270,17 @@ BROKEN: dict[str, tuple[Act, str]] = {
     "too much": (endless, "an answer of more than 16384 bytes"),
     "half an answer": (cut, "payload is not completed"),
     "a close": (closed, "Server disconnected"),
-    "silence": (hang, "no answer within 0.5 s"),
+    "silence": (hang, "no answer within 2 s"),
 }
 
 
 @pytest.mark.parametrize("broken", BROKEN)
+@on_the_wire
 async def test_an_agent_that_answers_otherwise_is_not_registered(
-    tmp_path: Path, agent: FakeAgent, broken: str
+    tmp_path: Path, broken: str
 ) -> None:
-    agent.answers["/id"], said = BROKEN[broken]
-    async with informing(ContainerTree(tmp_path), call_timeout=0.5) as asker:
+    async with serving() as agent, informing(ContainerTree(tmp_path)) as asker:
+        agent.answers["/id"], said = BROKEN[broken]
         reply = await asker.register(agent)
         assert reply.status == 400
         assert reply.text.startswith("the agent does not answer to its id: /id: ")
@@ -290,14 +292,18 @@ async def test_an_agent_that_answers_otherwise_is_not_registered(
 
 
 @pytest.mark.parametrize("broken", BROKEN)
+@on_the_wire
 async def test_an_agent_that_cannot_be_resumed_gives_way_to_the_one_before(
-    tmp_path: Path, agent: FakeAgent, newer: FakeAgent, broken: str
+    tmp_path: Path, broken: str
 ) -> None:
-    newer.answers["/resume"], _ = BROKEN[broken]
-    async with informing(ContainerTree(tmp_path), call_timeout=0.5) as asker:
-        await registered(asker, agent, newer)
-        await eventually(lambda: agent.paths == ["/resume", "/suspend", "/resume"])
-        assert await asker.is_well(newer) == 404
+    async with serving() as agent, serving() as newer:
+        newer.answers["/resume"], _ = BROKEN[broken]
+        async with informing(ContainerTree(tmp_path)) as asker:
+            await registered(asker, agent, newer)
+            async with asyncio.timeout(60.0):
+                while agent.paths != ["/resume", "/suspend", "/resume"]:
+                    await asyncio.sleep(0.1)
+            assert await asker.is_well(newer) == 404
 
 
 async def test_what_comes_of_an_agents_past_does_not_count(asker: Asker, agent: FakeAgent) -> None:

@@ -112,7 +112,7 @@ async def test_processes_that_ignore_sigterm_are_ended_together_in_one_grace(
     names = [f"deaf-{number}" for number in range(5)]
     for name in names:
         objects.add(sandbox(name, free_port(), python(DEAF_SERVER)))
-    grace = 0.4
+    grace = 1.0
     async with running(objects, data_dir, RuntimeConfig(grace=grace)) as task:
         for name in names:
             await objects.reaches(name, "Running")

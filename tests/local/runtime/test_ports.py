@@ -103,13 +103,11 @@ async def test_a_stranger_on_the_port_fails_the_sandbox_until_it_leaves(
 async def test_a_sandbox_recovers_by_itself_when_the_stranger_leaves(
     objects: InMemoryObjects, data_dir: Path, port: int
 ) -> None:
-    objects.add(sandbox("one", port))
     async with running(objects, data_dir):
         with stranger_on(port):
             await eventually(lambda: is_served(port))
-            process = objects.objects["one"]["spec"]["process"]
-            objects.change("one", process=process | {"env": {"A": "b"}})
-            await objects.until(lambda: objects.status("one")["observedGeneration"] == 2)
+            objects.add(sandbox("one", port))
+            await objects.reaches("one", "Failed", "PortInUse")
         await objects.reaches("one", "Running")
 
 
