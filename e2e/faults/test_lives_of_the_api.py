@@ -61,12 +61,13 @@ async def test_an_api_server_that_comes_back_without_its_history(
         with connect(api.kubeconfig) as admin:
             known = said(admin.get(f"/apis/{NATIVE}/sandboxes"))["metadata"]["resourceVersion"]
         scene.proxy.down = True
-        await asyncio.to_thread(api.kill)
-        await asyncio.to_thread(api.start, "--etcd-compaction-interval=1s")
+        # Before it begins anew: it knows no history of what came before its first list, but may
+        # keep for good what came after.
         await scene.platform.api.delete("doomed")
         await scene.platform.create("after")
+        await asyncio.to_thread(api.kill)
+        await asyncio.to_thread(api.start, "--etcd-compaction-interval=1s")
         with connect(api.kubeconfig) as admin:
-            # When is a matter of its compaction, and of how busy the machine is.
             forgotten = partial(is_forgotten, admin, known)
             await scene.off_the_loop(until, forgotten, "it has forgotten", 5 * DEADLINE)
         assert scene.state("doomed") == "paused", "what was known is kept"
