@@ -152,7 +152,9 @@ class Kubelet:
 
     async def _look_after(self, run: _Run) -> None:
         if "deletionTimestamp" in run.obj["metadata"]:
-            await self._call("DELETE", run.path, {"gracePeriodSeconds": 0})
+            # What is meant is this pod: another one may have its name by now.
+            meant = {"gracePeriodSeconds": 0, "preconditions": {"uid": run.uid}}
+            await self._call("DELETE", run.path, meant)
             raise GoneError(run.path)
         self._promise(run)
         # What is promised is seen before it is real.
@@ -261,7 +263,8 @@ class Kubelet:
             method, path, json=body, headers=headers, params=params
         ) as response:
             answer: Object = orjson.loads(await response.read())
-            if response.status == 404 or is_of_another(answer):
+            unmet = method == "DELETE" and response.status == 409
+            if response.status == 404 or unmet or is_of_another(answer):
                 raise GoneError(answer["message"])
             assert response.status < 400, answer
             return answer
