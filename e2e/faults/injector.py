@@ -196,9 +196,7 @@ class Injector:
         async with self._hearing:
             heirs = [one for one in self._running(step.whom[1], 2) if one is not box]
             if box.running and heirs:
-                await self.scene.platform.give_away(
-                    box.name, heirs[0].name, known=self.scene.forgotten
-                )
+                await self.scene.give_away(box.name, heirs[0].name)
 
     def in_trouble(self) -> list[str]:
         """Return the names of the sandboxes that are not as they should be just now."""

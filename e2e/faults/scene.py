@@ -63,6 +63,22 @@ class Scene:
             ):  # fmt: skip
                 yield cls(platform, fleet, way)
 
+    async def create(self, *names: str, paused: bool = False) -> list[Target]:
+        """Create sandboxes; return once they are what they are to be, and all gateways know it."""
+        targets = await self.platform.create(*names, paused=paused)
+        wanted, namespace = "paused" if paused else "running", self.platform.namespace
+
+        async def known() -> bool:
+            asked = [
+                asyncio.to_thread(one.gateway.state_of, namespace, name)
+                for one in self.fleet.members
+                for name in names
+            ]
+            return set(await asyncio.gather(*asked)) == {wanted}
+
+        await soon(known, f"all gateways know that they are {wanted}")
+        return targets
+
     def traffic(self, *targets: Target, mix: Mix | None = None) -> Traffic:
         """Return a load on these sandboxes in turn."""
         order = itertools.cycle(targets)
@@ -72,20 +88,35 @@ class Scene:
         """Return what clients saw that was not true, or that a gateway could have helped."""
         return [one for one in ledger.odd if not self.platform.timeline.excuses(one)]
 
-    async def forgotten(self, name: str, address: str) -> None:
-        """Return once every gateway has heard that a sandbox is not at this address any more.
+    async def give_away(self, loser: str, heir: str) -> str:
+        """Kill one sandbox's pod and give its address, which is returned, to another one's next.
 
-        Networks keep an address back for a while for that reason: a gateway cannot know what it has
-        not been told. (How its end may be told late is in `test_data_plane`.)
+        In between every gateway hears that it is not there any more. Networks keep an address back
+        for a while for that reason: a gateway cannot know what it has not been told. (How its end
+        may be told late is in `test_data_plane`.)
         """
-        path = f"/api/v1/sandboxes/{self.platform.namespace}/{name}"
+        box = self.platform.boxes[loser]
 
         async def heard() -> bool:
-            members = self.fleet.members
-            asked = [asyncio.to_thread(_address, one.gateway, path) for one in members]
-            return address not in await asyncio.gather(*asked)
+            addresses = await self._addresses(loser)
+            return box.pod is not None and box.running and addresses == {box.pod.ip}
+
+        # One that has not heard yet that it is there would hear so when it is another's.
+        await soon(heard, f"all gateways know where {loser} is")
+        return await self.platform.give_away(loser, heir, known=self._forgotten)
+
+    async def _forgotten(self, name: str, address: str) -> None:
+        async def heard() -> bool:
+            return address not in await self._addresses(name)
 
         await soon(heard, "all gateways know that a pod is gone")
+
+    async def _addresses(self, name: str) -> set[str | None]:
+        """Return where gateways have a sandbox."""
+        path = f"/api/v1/sandboxes/{self.platform.namespace}/{name}"
+        members = self.fleet.members
+        asked = [asyncio.to_thread(_address, one.gateway, path) for one in members]
+        return set(await asyncio.gather(*asked))
 
     async def comes_to_rest(self) -> None:
         """Return once nothing is under way and nobody waits; nothing may have gone wrong unseen."""

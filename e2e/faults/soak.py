@@ -76,7 +76,7 @@ class Soak:
     async def run(self, seconds: float, sandboxes: int, gateways: int, seed: int) -> None:
         scene = self.scene
         names = [f"box-{number:04}" for number in range(sandboxes)]
-        targets = await scene.platform.create(*names)
+        targets = await scene.create(*names)
         elder = scene.fleet.members[0]
         await self._ask_all(targets)
         # As it is in the end: whoever leads holds more.

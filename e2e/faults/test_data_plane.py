@@ -61,7 +61,7 @@ async def scene(shared: Scene) -> AsyncIterator[Scene]:
 
 async def sandboxes(scene: Scene) -> list[Target]:
     """Create two that run: one for a fault, and its neighbour."""
-    return await scene.platform.create(fresh_name("victim"), fresh_name("neighbour"))
+    return await scene.create(fresh_name("victim"), fresh_name("neighbour"))
 
 
 def tell(seen: dict[str, int]) -> None:
@@ -106,7 +106,7 @@ async def test_an_address_that_goes_to_another_tenants_pod_gets_nothing_that_was
         loser, heir = victim.name, neighbour.name
         while ledger.count() < MANY or handed < 2 * TIMES:
             await goes_on(ledger)
-            address = await platform.give_away(loser, heir, known=scene.forgotten)
+            address = await scene.give_away(loser, heir)
             assert (await platform.runs(heir)).ip == address
             await platform.runs(loser)
             loser, heir, handed = heir, loser, handed + 1
