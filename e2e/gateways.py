@@ -50,8 +50,11 @@ class Gateway:
         with closing(http.client.HTTPConnection(where.netloc, timeout=30)) as connection:
             headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
             connection.request("GET", path, headers=headers)
-            response = connection.getresponse()
-            return response.status, response.read()
+            try:
+                response = connection.getresponse()
+                return response.status, response.read()
+            except http.client.HTTPException as error:
+                raise ConnectionError(f"it ended in its answer: {error!r}") from error
 
     def readiness(self) -> tuple[int, dict[str, Any]]:
         status, body = self.ask_admin("/readyz")

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from websockets.sync.client import ClientConnection, connect
 
-from e2e.waiting import DEADLINE
+from e2e.waiting import DEADLINE, until
 
 from .servers import JUPYTER, JUPYTER_TOKEN
 
@@ -89,7 +89,10 @@ def test_a_kernel_remembers_over_a_pause(jupyter: Sleeper, client: httpx.Client)
             assert after.response.headers["X-Sandbox-Cold-Start"] == "true"
             assert execute(after, "print(answer + 1)") == "42\n"
         assert execute(before, "print(answer + 2)") == "43\n"
-    assert client.get(f"/api/kernels/{kernel}").json()["execution_state"] == "idle"
+    # The server hears that it is idle by a connection of its own.
+    until(
+        lambda: client.get(f"/api/kernels/{kernel}").json()["execution_state"] == "idle", "it rests"
+    )
     assert jupyter.writes == 5
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import http.client
 import itertools
 import signal
 from contextlib import asynccontextmanager
@@ -178,5 +177,5 @@ class Fleet:
 def _is_ready(gateway: Gateway) -> bool:
     try:
         return gateway.readiness()[0] == 200
-    except (OSError, http.client.HTTPException):
+    except OSError:
         return False

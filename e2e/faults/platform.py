@@ -315,7 +315,8 @@ class Platform:
         if late:
             await box.opens.wait()
             await pod.open()
-        if box.down is not None and not box.wants_pause:
+        # A pod that has ended since then is not what brings its sandbox back.
+        if box.down is not None and not box.wants_pause and not pod.over:
             box.down.close()
             box.down = None
 

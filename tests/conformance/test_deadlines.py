@@ -63,11 +63,11 @@ async def test_43_a_stalled_upload_is_408_and_the_sandbox_sees_no_end() -> None:
         await leg.request()
         raise AssertionError("half a body was taken for a whole one")
 
-    timeouts = Timeouts(progress=1.0)
+    timeouts = Timeouts(progress=2.5)
     async with gateway(script, timeouts=timeouts, linger_timeout=0.2) as (gw, _):
         client = await gw.client()
         await client.send(gw.head("POST", "/", "Content-Length: 100"))
-        await drip(client.send, b"a" * 26)
+        await drip(client.send, b"a" * 26, pause=0.1)
         response = await client.response()
         assert response.status == 408
         await client.ended()

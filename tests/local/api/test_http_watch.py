@@ -81,7 +81,7 @@ async def test_a_watcher_that_falls_behind_gets_410_in_the_stream(store: ObjectS
 async def test_bookmarks_carry_the_version_and_one_ends_the_watch(store: ObjectStore) -> None:
     async with serving(store, QUICK) as api, connected(api) as client:
         store.create(SANDBOXES, "default", sandbox())
-        query = "resourceVersion=1&allowWatchBookmarks=true&timeoutSeconds=1"
+        query = "resourceVersion=1&allowWatchBookmarks=true&timeoutSeconds=3"
         async with client.watch(query) as lines:
             first = (await following(lines, 1))[0]
             assert first["type"] == "BOOKMARK"
