@@ -11,9 +11,11 @@ import orjson
 
 from .clusters import access_of
 from .manifests import KRUISE
+from .sessions import abort, session
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
+    from contextlib import AbstractAsyncContextManager
     from pathlib import Path
 
 _MERGE: Final = {"Content-Type": "application/merge-patch+json"}
@@ -133,15 +135,10 @@ class SandboxApi:
         raise GoneError("nobody asks any more")
 
 
-def session_of(kubeconfig: Path) -> aiohttp.ClientSession:
-    """Return a session with the API of a kubeconfig, for as many and as long requests as wanted."""
+def session_of(kubeconfig: Path) -> AbstractAsyncContextManager[aiohttp.ClientSession]:
+    """Give a session with the API of a kubeconfig."""
     base, token, trust = access_of(kubeconfig)
-    return aiohttp.ClientSession(
-        base,
-        connector=aiohttp.TCPConnector(ssl=trust or False, limit=0),
-        headers={"Authorization": f"Bearer {token}"},
-        timeout=aiohttp.ClientTimeout(total=None),
-    )
+    return session(trust, base_url=base, headers={"Authorization": f"Bearer {token}"})
 
 
 async def watched(
@@ -158,9 +155,7 @@ async def watched(
                     return  # the version is too old: there is a new list to be had
                 yield event["type"], event["object"]
         finally:
-            # To close TLS would be to wait for the server to do so too.
-            if response.connection is not None and response.connection.transport is not None:
-                response.connection.transport.abort()
+            abort(response)
 
 
 async def _answer_of(response: aiohttp.ClientResponse) -> Object:

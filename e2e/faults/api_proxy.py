@@ -11,7 +11,7 @@ import random
 import ssl
 import threading
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -21,6 +21,8 @@ import orjson
 import yaml
 from aiohttp import web
 from yarl import URL
+
+from e2e.sessions import abort, session
 
 from . import api_requests as requests
 from .api_answers import not_found, status, status_body
@@ -103,6 +105,7 @@ class FaultyApi:
         self._expired = asyncio.Event()
         self._watches: set[asyncio.BaseTransport | None] = set()
         self._calls: set[asyncio.Task[Any]] = set()
+        self._ends = AsyncExitStack()
 
     @classmethod
     @contextmanager
@@ -185,11 +188,7 @@ class FaultyApi:
     async def _open(self) -> None:
         self._server = web.Server(self._answer, handler_cancellation=True, access_log=None)
         trust = ssl.create_default_context(cafile=self._real["certificate-authority"])
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=trust, limit=0),
-            timeout=aiohttp.ClientTimeout(total=None),
-            auto_decompress=False,
-        )
+        self._session = await self._ends.enter_async_context(session(trust, auto_decompress=False))
         await self._come_up()
 
     async def _close(self) -> None:
@@ -200,9 +199,7 @@ class FaultyApi:
         for call in self._calls:
             call.cancel()
         await asyncio.gather(*self._calls, return_exceptions=True)
-        await self._session.close()
-        # Connections by TLS take a few turns of the loop until they are closed.
-        await asyncio.sleep(0.1)
+        await self._ends.aclose()
 
     async def _come_up(self) -> None:
         if self._listener is None:
@@ -318,7 +315,10 @@ class FaultyApi:
             if self.expired and self._strikes(Deed.EXPIRED, 0.5):
                 return status(410)
             async with await self._opened(request) as answer:
-                return await self._relay(request, answer)
+                try:
+                    return await self._relay(request, answer)
+                finally:
+                    abort(answer)
         except (aiohttp.ClientError, ConnectionError):
             self.done[Deed.UNREACHED] += 1
             return none(request)
@@ -387,4 +387,4 @@ async def _called(deed: Callable[[], None]) -> None:
 
 def _close_answer(opening: asyncio.Task[aiohttp.ClientResponse]) -> None:
     if not opening.cancelled() and opening.exception() is None:
-        opening.result().close()
+        abort(opening.result())

@@ -59,17 +59,13 @@ class SizeWatch:
         async with session_of(kubeconfig) as session:
             watch = cls(session, namespace, judge)
             reading = [watch._follow(kind, path) for kind, path in watch._paths.items()]
-            try:
-                async with asyncio.TaskGroup() as group:
-                    tasks = [group.create_task(one) for one in (*reading, watch._judge_on())]
-                    try:
-                        yield watch
-                    finally:
-                        for task in tasks:
-                            task.cancel()
-            finally:
-                # Connections by TLS take a few turns of the loop until they are closed.
-                await asyncio.sleep(0.1)
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(one) for one in (*reading, watch._judge_on())]
+                try:
+                    yield watch
+                finally:
+                    for task in tasks:
+                        task.cancel()
 
     async def catch_up(self) -> None:
         """Return once all is judged that has been written up to now."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import signal
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import httpx
@@ -45,7 +48,13 @@ def proxy(api: RealApi, home: Path) -> Iterator[FaultyApi]:
 
 @pytest.fixture
 def client(api: RealApi, proxy: FaultyApi) -> Iterator[httpx.Client]:
-    """The administrator, by way of the proxy."""
+    with through(api, proxy) as made:
+        yield made
+
+
+@contextmanager
+def through(api: RealApi, proxy: FaultyApi) -> Iterator[httpx.Client]:
+    """Be the administrator, by way of the proxy."""
     token = yaml.safe_load(api.kubeconfig.read_text())["users"][0]["user"]["token"]
     document = yaml.safe_load(proxy.kubeconfig(token).read_text())
     headers = {"Authorization": f"Bearer {document['users'][0]['user']['token']}"}
@@ -262,3 +271,15 @@ def test_what_is_missing_is_as_never_installed(client: httpx.Client, proxy: Faul
     assert client.get("/api/v1/namespaces/default/events").status_code == 200
     proxy.missing = False
     assert client.get(SANDBOXES).status_code == 200
+
+
+def test_it_leaves_no_connection_behind_when_the_api_hangs(api: RealApi, home: Path) -> None:
+    assert api.program is not None
+    with FaultyApi.over(api.kubeconfig, home) as proxy, through(api, proxy) as client:
+        Watch(client, create(client, "left"), DEADLINE)
+        # It would have to take note of the end, for TLS to end in order.
+        api.program.signal(signal.SIGSTOP)
+        proxy.cut()
+    api.program.signal(signal.SIGCONT)
+    # What is open still is found now, and fails the test.
+    gc.collect()
