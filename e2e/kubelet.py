@@ -263,8 +263,9 @@ class Kubelet:
             method, path, json=body, headers=headers, params=params
         ) as response:
             answer: Object = orjson.loads(await response.read())
-            unmet = method == "DELETE" and response.status == 409
-            if response.status == 404 or unmet or is_of_another(answer):
+            # All that a deletion can conflict with is what it goes by: the uid.
+            is_not_it = method == "DELETE" and response.status == 409
+            if response.status == 404 or is_not_it or is_of_another(answer):
                 raise GoneError(answer["message"])
             assert response.status < 400, answer
             return answer

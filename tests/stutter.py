@@ -2,7 +2,9 @@
 
 `make faults ARGS="-p tests.stutter"`. What fails only then takes for granted that a process may run
 whenever it could. Whatever the run has started may be stopped for a moment, tests' workers too, but
-nothing that a test has stopped itself. $STUTTER, if set, is the seed.
+not what stands still already since a test has stopped it. (What a test stops while it stands still
+for this goes on too early: rare, and to be known where such a test fails.) $STUTTER, if set, is the
+seed of when and for how long.
 """
 
 from __future__ import annotations
@@ -12,7 +14,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
@@ -22,11 +23,14 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-#: Seconds between two stops on average, and how long one may take: less than any deadline here.
+#: Seconds between two stops on average, and the longest one: so much is every test to bear.
 BETWEEN: Final = 0.6
 LONGEST: Final = 1.2
 #: How often it is one process that stands still; else it is half of them.
 ONE: Final = 0.7
+#: What ends it; an interrupt is for the run, which then does so.
+_END: Final = frozenset({signal.SIGTERM})
+_BLOCKED: Final = _END | {signal.SIGINT}
 _STUTTER: Final = pytest.StashKey[subprocess.Popen[bytes]]()
 
 
@@ -74,17 +78,23 @@ def _going(root: psutil.Process) -> list[psutil.Process]:
     return found
 
 
+def _ends_within(seconds: float) -> bool:
+    """Return whether it is told to end by then. No signal comes at any other moment."""
+    return signal.sigtimedwait(_END, seconds) is not None
+
+
 def main() -> None:
-    """Go on until told to end."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    """Go on until told to end, or until the run is no more."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
     root = psutil.Process(int(sys.argv[1]))
     seed = os.environ.get("STUTTER") or str(random.SystemRandom().randrange(10**6))
     print(f"STUTTER={seed}", flush=True)
     chance = random.Random(seed)
-    while root.is_running():
-        time.sleep(chance.expovariate(1 / BETWEEN))
-        with stopped(chosen(_going(root), chance)):
-            time.sleep(chance.uniform(0.0, LONGEST))
+    with suppress(psutil.NoSuchProcess):
+        while not _ends_within(chance.expovariate(1 / BETWEEN)):
+            with stopped(chosen(_going(root), chance)):
+                if _ends_within(chance.uniform(0.0, LONGEST)):
+                    return
 
 
 if __name__ == "__main__":

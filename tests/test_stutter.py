@@ -1,7 +1,4 @@
-"""The plugin that has a run stutter: what it stops goes on again, and what others stopped does not.
-
-It is a process beside the run: so it is here.
-"""
+"""The plugin that has a run stutter: what it stops goes on again, what others stopped does not."""
 
 from __future__ import annotations
 

@@ -275,11 +275,13 @@ def test_what_is_missing_is_as_never_installed(client: httpx.Client, proxy: Faul
 
 def test_it_leaves_no_connection_behind_when_the_api_hangs(api: RealApi, home: Path) -> None:
     assert api.program is not None
-    with FaultyApi.over(api.kubeconfig, home) as proxy, through(api, proxy) as client:
-        Watch(client, create(client, "left"), DEADLINE)
-        # It would have to take note of the end, for TLS to end in order.
-        api.program.signal(signal.SIGSTOP)
-        proxy.cut()
-    api.program.signal(signal.SIGCONT)
+    try:
+        with FaultyApi.over(api.kubeconfig, home) as proxy, through(api, proxy) as client:
+            Watch(client, create(client, "left"), DEADLINE)
+            # It would have to take note of the end, for TLS to end in order.
+            api.program.signal(signal.SIGSTOP)
+            proxy.cut()
+    finally:
+        api.program.signal(signal.SIGCONT)
     # What is open still is found now, and fails the test.
     gc.collect()
